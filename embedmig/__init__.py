@@ -1,0 +1,1 @@
+"""Change the embedding model under a live Postgres + pgvector table."""

@@ -1,0 +1,12 @@
+-- name: insert_report
+INSERT INTO embedmig.report (collection_id, source_id, target_id, verdict, bridged_share, part, body)
+VALUES (%(collection_id)s, %(source_id)s, %(target_id)s, %(verdict)s, %(bridged_share)s, %(part)s, %(body)s)
+RETURNING *;
+
+-- name: newest_report
+SELECT * FROM embedmig.report
+ WHERE collection_id = %(collection_id)s AND source_id = %(source_id)s AND target_id = %(target_id)s
+ ORDER BY id DESC LIMIT 1;
+
+-- name: accept_report
+UPDATE embedmig.report SET accepted = %(why)s WHERE id = %(id)s;

@@ -1,0 +1,107 @@
+"""Opens connections to the user's database and turns the driver's errors into ours, once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+from psycopg.types import TypeInfo
+
+from embedmig.errors import DatabaseError, LockedError, PrivilegeError, UnsupportedError
+
+Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
+
+MIN_SERVER = 150000
+MIN_PGVECTOR = (0, 8)
+
+
+class Database:
+    """One database, by its URL. Holds no connection: each ``connect`` opens one."""
+
+    def __init__(self, url: str, *, application_name: str = "embedmig") -> None:
+        self.url = url
+        self._application_name = application_name
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """An autocommit connection with rows as dicts; write in ``with conn.transaction():``.
+
+        Raises DatabaseError (or a child) for whatever the driver raises inside the block.
+        """
+        with translated_errors():
+            conn: Connection = psycopg.connect(
+                self.url,
+                autocommit=True,
+                row_factory=dict_row,
+                application_name=self._application_name,
+                connect_timeout=10,
+            )
+            with conn:
+                register_vector_types(conn)
+                yield conn
+
+    @property
+    def safe_url(self) -> str:
+        """The URL without its password, for people."""
+        info = psycopg.conninfo.conninfo_to_dict(self.url)
+        host, name = info.get("host", "localhost"), info.get("dbname", "")
+        port = f":{info['port']}" if "port" in info else ""
+        return f"postgresql://{info.get('user', '')}@{host}{port}/{name}"
+
+
+def register_vector_types(conn: psycopg.Connection[Any]) -> None:
+    """Lets numpy arrays go out as ``vector``, when the extension is there; nothing otherwise."""
+    # Imported here: numpy costs more than half of what `embedmig --help` may take.
+    from pgvector.psycopg.halfvec import register_halfvec_info
+    from pgvector.psycopg.vector import register_vector_info
+
+    vector = TypeInfo.fetch(conn, "vector")
+    if vector is None:
+        return
+    register_vector_info(conn, vector)
+    halfvec = TypeInfo.fetch(conn, "halfvec")
+    if halfvec is not None:
+        register_halfvec_info(conn, halfvec)
+
+
+def require_server(conn: Connection) -> None:
+    """Raises UnsupportedError when Postgres is older than 15, or pgvector missing or older than 0.8."""
+    if conn.info.server_version < MIN_SERVER:
+        raise UnsupportedError(
+            f"this server is PostgreSQL {conn.info.server_version // 10000}, embedmig needs 15 or later: upgrade it"
+        )
+    row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        raise UnsupportedError(f"pgvector is not installed in database {conn.info.dbname}: run CREATE EXTENSION vector")
+    installed = tuple(int(part) for part in row["extversion"].split(".")[:2])
+    if installed < MIN_PGVECTOR:
+        raise UnsupportedError(
+            f"pgvector here is {row['extversion']}, embedmig needs 0.8 or later: run ALTER EXTENSION vector UPDATE"
+        )
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raises ours ``from`` the driver's. Values are left out of the message: they may be a user's text."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as exc:
+        raise PrivilegeError(
+            f"{_primary(exc)}: embedmig doctor prints the GRANTs that are missing", sqlstate=exc.sqlstate
+        ) from exc
+    except pg.LockNotAvailable as exc:
+        raise LockedError(f"{_primary(exc)}: try again when it is free", sqlstate=exc.sqlstate) from exc
+    except pg.InvalidSchemaName as exc:
+        raise DatabaseError(f"{_primary(exc)}: run embedmig init first", sqlstate=exc.sqlstate) from exc
+    except pg.UndefinedTable as exc:
+        hint = ": run embedmig init first" if "embedmig." in _primary(exc) else ""
+        raise DatabaseError(f"{_primary(exc)}{hint}", sqlstate=exc.sqlstate) from exc
+    except psycopg.Error as exc:
+        raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
+
+
+def _primary(exc: psycopg.Error) -> str:
+    text = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
+    return text.splitlines()[0]

