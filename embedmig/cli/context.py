@@ -1,0 +1,84 @@
+"""What every verb's command line shares: the settings, the database, and how results are shown."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from embedmig.db import Database
+    from embedmig.settings import Settings
+
+T = TypeVar("T")
+
+
+class Context:
+    """Opened by ``common_options``; everything in it is made when first asked for."""
+
+    def __init__(self, *, as_json: bool, database_url: str | None, verbose: bool) -> None:
+        self.as_json = as_json
+        self.verbose = verbose
+        self._database_url = database_url
+
+    @functools.cached_property
+    def settings(self) -> "Settings":
+        """embedmig.toml, the environment, and ``--database-url`` over both."""
+        from embedmig.settings import load_settings
+
+        overrides = {} if self._database_url is None else {"database_url": self._database_url}
+        return load_settings(overrides=overrides)
+
+    @functools.cached_property
+    def db(self) -> "Database":
+        """The user's database, or the embedded one."""
+        from embedmig.db import Database
+        from embedmig.settings import database_url
+
+        return Database(database_url(self.settings))
+
+    @functools.cached_property
+    def console(self) -> "Console":
+        """For people, on standard output."""
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person watches: a progress bar then, else one JSON line a step."""
+        return click.get_text_stream("stdout").isatty() and not self.as_json
+
+    def show(self, result: T, render: Callable[[T], "RenderableType"]) -> None:
+        """Prints a verb's result: as JSON with ``--json``, else what ``render`` makes of it."""
+        if self.as_json:
+            from embedmig.cli.as_json import dumps
+
+            click.echo(dumps(result))
+        else:
+            self.console.print(render(result))
+
+    def say(self, line: str) -> None:
+        """A line for people; silent with ``--json``."""
+        if not self.as_json:
+            from rich.markup import escape
+
+            self.console.print(escape(line))
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--json``, ``--database-url`` and ``-v``, and gives the command a Context first."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+    @click.option("--database-url", metavar="URL", help="The server; wins over EMBEDMIG_DATABASE_URL.")
+    @click.option("-v", "--verbose", is_flag=True, help="Tracebacks with errors.")
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, database_url: str | None, verbose: bool, **kwargs: Any) -> Any:
+        return function(Context(as_json=as_json, database_url=database_url, verbose=verbose), *args, **kwargs)
+
+    return run
+
+
+collection_argument = click.argument("collection")

@@ -1,0 +1,122 @@
+"""Finds the verb's file, runs it, and turns errors into one sentence and an exit code."""
+
+import importlib
+import json
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from embedmig.errors import EmbedmigError
+
+INTERRUPTED = 130
+
+VERBS = (
+    "demo",
+    "init",
+    "doctor",
+    "model",
+    "collection",
+    "audit",
+    "plan",
+    "expand",
+    "reembed",
+    "failures",
+    "index",
+    "verify",
+    "validate",
+    "handover",
+    "rollout",
+    "rollback",
+    "search",
+    "status",
+    "events",
+    "contract",
+    "detach",
+)
+"""In the order of a migration; each is a module beside this one with a command of the same name."""
+
+
+class Verbs(click.Group):
+    """Imports a verb's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(importlib.import_module(f"embedmig.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="embedmig")
+def embedmig() -> None:
+    """Change the embedding model under a live Postgres + pgvector table.
+
+    EMBEDMIG_DATABASE_URL names the server; unset, an embedded one in .embedmig/ is started.
+    Every verb can be interrupted and repeated. Exit codes: 0 done, 1 the check said no, 2 wrong usage,
+    3 the database or a model failed, 130 interrupted with progress kept.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and gives its exit code; never raises."""
+    as_json = "--json" in arguments
+    verbose = "-v" in arguments or "--verbose" in arguments
+    try:
+        result = embedmig.main(arguments, prog_name="embedmig", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message())
+        return EmbedmigExit.USAGE
+    except click.ClickException as exc:
+        exc.show()
+        return EmbedmigExit.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("embedmig: interrupted; what was finished is kept, run it again to go on", err=True)
+        return INTERRUPTED
+    except EmbedmigError as exc:
+        if verbose:
+            traceback.print_exc()
+        _complain(str(exc), type(exc).__name__, exc.exit_code, as_json=as_json)
+        return exc.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away, as head does: nothing is wrong and nobody is left to tell.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except Exception as exc:  # noqa: BLE001 the last resort: a sentence, not a traceback
+        if verbose:
+            traceback.print_exc()
+        said = f"unexpected {type(exc).__name__}: {exc} (run it with -v for the traceback)"
+        _complain(said, type(exc).__name__, EmbedmigExit.FAILED, as_json=as_json)
+        return EmbedmigExit.FAILED
+    return result if isinstance(result, int) else 0
+
+
+class EmbedmigExit:
+    """Exit codes that no error of ours carries."""
+
+    USAGE = 2
+    FAILED = 3
+
+
+def _complain(message: str, kind: str, code: int, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": kind, "message": message, "exit_code": code}))
+    else:
+        click.echo(f"embedmig: {message}", err=True)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # A service manager's stop is as clean as Ctrl-C.
+    raise KeyboardInterrupt

@@ -1,0 +1,48 @@
+"""Every verb of the command line as a function of the same name: ``from embedmig.commands import expand``.
+
+Each takes the Database first, gives a frozen dataclass, and raises from embedmig.errors.
+"""
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "model_add": "models",
+    "model_list": "models",
+    "model_show": "models",
+    "model_set": "models",
+    "collection_add": "collections",
+    "collection_list": "collections",
+    "collection_show": "collections",
+    "init": "setup",
+    "doctor": "checks",
+    "audit": "checks",
+    "verify": "checks",
+    "plan": "planning",
+    "expand": "slots",
+    "expand_undo": "slots",
+    "handover": "slots",
+    "handover_undo": "slots",
+    "reembed": "backfills",
+    "failures_list": "backfills",
+    "failures_retry": "backfills",
+    "failures_ignore": "backfills",
+    "index": "indexing",
+    "validate": "validating",
+    "rollout": "routing",
+    "rollback": "routing",
+    "search": "searching",
+    "status": "watching",
+    "events": "watching",
+    "contract": "contracting",
+    "detach": "contracting",
+}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    # A verb loads only what it needs: planning does not wait for the validator's imports.
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"embedmig.commands.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
