@@ -1,6 +1,7 @@
 """What every verb's command line shares: the settings, the database, and how results are shown."""
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,7 +50,7 @@ class Context:
     @property
     def is_terminal(self) -> bool:
         """Whether a person watches: a progress bar then, else one JSON line a step."""
-        return click.get_text_stream("stdout").isatty() and not self.as_json
+        return sys.stdout.isatty() and not self.as_json
 
     def show(self, result: T, render: Callable[[T], "RenderableType"]) -> None:
         """Prints a verb's result: as JSON with ``--json``, else what ``render`` makes of it."""

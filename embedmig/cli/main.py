@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
         return exc.exit_code
     except BrokenPipeError:
         # The reader of our output went away, as head does: nothing is wrong and nobody is left to tell.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except Exception as exc:  # noqa: BLE001 the last resort: a sentence, not a traceback
         if verbose:
