@@ -99,14 +99,19 @@ CREATE TABLE embedmig.pending (
     kind      "char" NOT NULL DEFAULT 'e' CHECK (kind IN ('e', 'a', 'f')),
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ready     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    settled   smallint NOT NULL DEFAULT 0
+    settled   smallint NOT NULL DEFAULT 0,
+    origin    bigint
 );
-CREATE INDEX pending_by_bucket ON embedmig.pending (slot_id, bucket, seq);
+CREATE INDEX pending_by_bucket ON embedmig.pending (slot_id, bucket, ready);
+CREATE INDEX pending_brought ON embedmig.pending USING hash (key) WHERE kind = 'a';
 ALTER TABLE embedmig.pending SET (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE embedmig.pending IS
     'Rows whose vector in a slot is to be looked at again. Append-only; the key is NULL for a TRUNCATE';
 COMMENT ON COLUMN embedmig.pending.kind IS 'e: an edit; a: the application brought the vector; f: found by a search';
 COMMENT ON COLUMN embedmig.pending.settled IS 'How often a writer queued it again: its ready time grows with it';
+COMMENT ON COLUMN embedmig.pending.ready IS 'Not looked at before; infinity: an entry of kind a that was seen to';
+COMMENT ON COLUMN embedmig.pending.origin IS
+    'Of an entry that a writer queued again: the edit it stands for, 0 for none. Tells it from a vector brought later';
 
 CREATE TABLE embedmig.backfill (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -130,6 +135,7 @@ CREATE TABLE embedmig.chunk (
     position    double precision NOT NULL DEFAULT random(),
     token       bigint NOT NULL DEFAULT 0,
     worker      text,
+    backend     int,
     lease_until timestamptz NOT NULL DEFAULT '-infinity',
     rows_written bigint NOT NULL DEFAULT 0,
     tokens_spent bigint NOT NULL DEFAULT 0,
@@ -137,7 +143,8 @@ CREATE TABLE embedmig.chunk (
     CHECK ((bucket IS NULL) <> (backfill_id IS NULL))
 );
 CREATE UNIQUE INDEX chunk_bucket ON embedmig.chunk (slot_id, bucket) WHERE bucket IS NOT NULL;
-CREATE INDEX chunk_open ON embedmig.chunk (backfill_id, position) WHERE done_at IS NULL;
+CREATE INDEX chunk_open ON embedmig.chunk (slot_id, position) WHERE done_at IS NULL AND bucket IS NULL;
+CREATE INDEX chunk_of_backfill ON embedmig.chunk (backfill_id);
 COMMENT ON TABLE embedmig.chunk IS
     'What a worker claims: a key range of a backfill, or one of a slot''s queue buckets, which is never done';
 
@@ -207,6 +214,20 @@ CREATE FUNCTION embedmig.report_pin_v1(
     ON CONFLICT ON CONSTRAINT pin_pkey
     DO UPDATE SET pin = excluded.pin, slot_id = excluded.slot_id, epoch = excluded.epoch, seen_at = excluded.seen_at
 $$;
+
+CREATE FUNCTION embedmig.hold_chunk_v1(
+    chunk_id bigint, held_token bigint, lease_s double precision, rows int, tokens bigint, finish boolean
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE embedmig.chunk c
+       SET lease_until = clock_timestamp() + make_interval(secs => lease_s), rows_written = rows_written + rows,
+           tokens_spent = tokens_spent + tokens, done_at = CASE WHEN finish THEN clock_timestamp() END
+     WHERE c.id = chunk_id AND c.token = held_token AND c.done_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'EM001', MESSAGE = 'the lease on chunk ' || chunk_id || ' is lost';
+    END IF;
+END $$;
+COMMENT ON FUNCTION embedmig.hold_chunk_v1 IS 'The fence: run in every writing transaction, before the data';
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA embedmig FROM PUBLIC;
 """
 
@@ -238,6 +259,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(COMPANIONS)
     op.execute("DROP FUNCTION embedmig.report_pin_v1")
+    op.execute("DROP FUNCTION embedmig.hold_chunk_v1")
     for table in (
         "event", "pin", "report", "failure", "chunk", "backfill", "pending",
         "migration", "slot", "collection", "route", "model",
