@@ -25,9 +25,9 @@ def slot_table(slot: Slot) -> sql.Identifier:
     return sql.Identifier(slot.schema, slot.table)
 
 
-def row_alias(slot: Slot) -> str:
-    """``s`` for a companion, ``d`` for a column slot."""
-    return "s" if slot.placement is Placement.COMPANION else "d"
+def row_alias(slot: Slot, companion: str = "s") -> str:
+    """``s`` for a companion (two in one statement want other names), ``d`` for a column slot."""
+    return companion if slot.placement is Placement.COMPANION else "d"
 
 
 def comma(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -127,23 +127,25 @@ def join_slot(collection: Collection, slot: Slot, *, row: str = "d", to: str = "
     )
 
 
-def vector(slot: Slot) -> sql.Composable:
+def vector(slot: Slot, companion: str = "s") -> sql.Composable:
     """The slot's vector on its row alias."""
-    return dotted(row_alias(slot), slot.vector_column)
+    return dotted(row_alias(slot, companion), slot.vector_column)
 
 
-def model_id(slot: Slot) -> sql.Composable:
+def model_id(slot: Slot, companion: str = "s") -> sql.Composable:
     """The id of the model that made the vector; the slot's own where the label is in the catalog only."""
     if slot.model_column is None:
-        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(vector(slot), sql.Literal(slot.model.id))
-    return dotted(row_alias(slot), slot.model_column)
+        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(
+            vector(slot, companion), sql.Literal(slot.model.id)
+        )
+    return dotted(row_alias(slot, companion), slot.model_column)
 
 
-def recorded_hash(slot: Slot) -> sql.Composable:
+def recorded_hash(slot: Slot, companion: str = "s") -> sql.Composable:
     """The hash of the text the vector was made from; NULL where none is recorded."""
     if slot.hash_column is None:
         return sql.SQL("NULL::uuid")
-    return dotted(row_alias(slot), slot.hash_column)
+    return dotted(row_alias(slot, companion), slot.hash_column)
 
 
 def is_missing(slot: Slot) -> sql.Composed:
@@ -151,18 +153,19 @@ def is_missing(slot: Slot) -> sql.Composed:
     return sql.SQL("({} IS NULL)").format(vector(slot))
 
 
-def is_stale(collection: Collection, slot: Slot) -> sql.Composed:
+def is_stale(collection: Collection, slot: Slot, companion: str = "s") -> sql.Composed:
     """A vector of another text than the row has now. Never true where the text is not recorded."""
+    recorded = recorded_hash(slot, companion)
     return sql.SQL("({} IS NOT NULL AND {} IS NOT NULL AND {} IS DISTINCT FROM {})").format(
-        vector(slot), recorded_hash(slot), recorded_hash(slot), text_hash(collection, "d")
+        vector(slot, companion), recorded, recorded, text_hash(collection, "d")
     )
 
 
-def is_bridged(slot: Slot) -> sql.Composable:
+def is_bridged(slot: Slot, companion: str = "s") -> sql.Composable:
     """A vector mapped from another model's."""
     if slot.bridge_model_id is None:
         return sql.SQL("false")
-    return sql.SQL("({} IS NOT DISTINCT FROM {})").format(model_id(slot), sql.Literal(slot.bridge_model_id))
+    return sql.SQL("({} IS NOT DISTINCT FROM {})").format(model_id(slot, companion), sql.Literal(slot.bridge_model_id))
 
 
 def escape_percent(condition: str) -> str:
