@@ -9,12 +9,14 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 from psycopg.types import TypeInfo
 
-from embedmig.errors import DatabaseError, LockedError, PrivilegeError, UnsupportedError
+from embedmig.errors import DatabaseError, LockedError, PrivilegeError, RefusedError, UnsupportedError
 
 Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
 
 MIN_SERVER = 150000
 MIN_PGVECTOR = (0, 8)
+REFUSED = "EM001"
+"""The SQLSTATE by which the catalog's functions say that a precondition does not hold."""
 
 
 class Database:
@@ -99,6 +101,8 @@ def translated_errors() -> Iterator[None]:
         hint = ": run embedmig init first" if "embedmig." in _primary(exc) else ""
         raise DatabaseError(f"{_primary(exc)}{hint}", sqlstate=exc.sqlstate) from exc
     except psycopg.Error as exc:
+        if exc.sqlstate == REFUSED:
+            raise RefusedError(_primary(exc)) from exc
         raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
 
 

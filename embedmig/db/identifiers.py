@@ -52,6 +52,11 @@ def key_array(collection: Collection, alias: str | None = None) -> sql.Composed:
     )
 
 
+def bucket(array: sql.Composable) -> sql.Composed:
+    """The queue bucket, 0 to 7, of a key given as ``text[]``: the function that the triggers call too."""
+    return sql.SQL("embedmig.bucket_v1({})").format(array)
+
+
 def key_match(collection: Collection, left: str, right: str) -> sql.Composed:
     """``left.k1 = right.k1 AND ...``: key columns are never NULL."""
     return conjunction(

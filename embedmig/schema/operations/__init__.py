@@ -1,0 +1,7 @@
+"""The Alembic operations of slots: importing this folder registers ``op.add_embedding_column`` and its like."""
+
+from embedmig.schema.operations.add_embedding_column import AddEmbeddingColumnOp
+from embedmig.schema.operations.arguments import SlotArguments
+from embedmig.schema.operations.drop_embedding_column import DropEmbeddingColumnOp
+
+__all__ = ["AddEmbeddingColumnOp", "DropEmbeddingColumnOp", "SlotArguments"]
