@@ -221,7 +221,10 @@ CREATE FUNCTION embedmig.hold_chunk_v1(
 BEGIN
     UPDATE embedmig.chunk c
        SET lease_until = clock_timestamp() + make_interval(secs => lease_s), rows_written = rows_written + rows,
-           tokens_spent = tokens_spent + tokens, done_at = CASE WHEN finish THEN clock_timestamp() END
+           tokens_spent = tokens_spent + tokens,
+           done_at = CASE WHEN finish AND c.bucket IS NULL THEN clock_timestamp() END,
+           -- A queue bucket is never done: a new token keeps the heartbeat from prolonging what was given back.
+           token = c.token + finish::int
      WHERE c.id = chunk_id AND c.token = held_token AND c.done_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'EM001', MESSAGE = 'the lease on chunk ' || chunk_id || ' is lost';

@@ -94,8 +94,16 @@ def text(collection: Collection, alias: str, separator: str | None = None) -> sq
 
 
 def has_text(collection: Collection, alias: str) -> sql.Composed:
-    """Whether the row has anything to embed. NULL and empty text have no vector, by design."""
-    return sql.SQL("({} <> '')").format(text(collection, alias, separator=""))
+    """Whether the row has anything to embed. NULL and empty text have no vector, by design. By length, which Postgres
+    knows of a long text without fetching it."""
+    return sql.SQL("({} > 0)").format(text_bytes(collection, alias))
+
+
+def text_bytes(collection: Collection, alias: str) -> sql.Composed:
+    """How long the text columns are together."""
+    return sql.SQL(" + ").join(
+        sql.SQL("coalesce(octet_length({}::text), 0)").format(dotted(alias, name)) for name in collection.text_columns
+    )
 
 
 def text_hash(collection: Collection, alias: str) -> sql.Composed:
