@@ -14,6 +14,7 @@ from psycopg import sql
 from embedmig.db import Connection, Queries
 from embedmig.db.identifiers import dotted
 from embedmig.errors import NotFoundError, UnsupportedError
+from embedmig.schema.naming import COMMENT
 from embedmig.schema.placement import SMALL_ROWS, PlacementFacts
 from embedmig.types import KeyColumn
 
@@ -53,6 +54,12 @@ class Column:
     nullable: bool
     generated: str | None
     """``s`` stored, ``v`` virtual, None."""
+    comment: str | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether embedmig made it: its comment says so, whatever it is called."""
+        return self.comment is not None and self.comment.startswith(COMMENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,9 +347,7 @@ def find_select_star(conn: Connection, facts: TableFacts) -> list[str] | None:
     try:
         with conn.transaction():
             rows = conn.execute(
-                "SELECT DISTINCT query FROM pg_stat_statements WHERE dbid ="
-                " (SELECT oid FROM pg_database WHERE datname = current_database())"
-                " AND query ~* %(pattern)s LIMIT 100",
+                QUERIES["find_statements"],
                 {"pattern": _select_star_pattern(facts.name)},
             ).fetchall()
     except psycopg.Error:

@@ -36,7 +36,7 @@ SELECT c.oid, n.nspname AS schema, c.relname AS table, c.relkind::text AS kind, 
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, t.typname AS type_name,
        CASE WHEN t.typname IN ('vector', 'halfvec') AND a.atttypmod > 0 THEN a.atttypmod END AS dimensions,
        t.typcategory::text AS category, NOT a.attnotnull AS nullable,
-       nullif(a.attgenerated::text, '') AS generated
+       nullif(a.attgenerated::text, '') AS generated, col_description(a.attrelid, a.attnum) AS comment
   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
  WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum;
@@ -137,3 +137,9 @@ SELECT n.nspname AS schema, c.relname AS table, a.attname AS column, format_type
 
 -- name: has_extension
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = %(name)s) AS there;
+
+-- name: find_statements
+-- Statements as pg_stat_statements keeps them, their constants replaced by parameters.
+SELECT DISTINCT query FROM pg_stat_statements
+ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query ~* %(pattern)s
+ LIMIT 100;
