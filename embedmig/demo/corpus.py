@@ -128,10 +128,18 @@ def _public_members(module: ModuleType) -> Iterator[tuple[str, object]]:
     for attribute, member in list(vars(module).items()):
         if attribute.startswith("_") or not (inspect.isclass(member) or inspect.isroutine(member)):
             continue
+        if _is_patched_in(member):
+            continue
         if attribute in submodules:  # curses.has_key: a function, until the submodule of that name is imported
             continue
         if attribute in exported if exported is not None else _is_at_home(member, module):
             yield attribute, member
+
+
+def _is_patched_in(member: object) -> bool:
+    """Other libraries put functions of theirs into modules and classes (transformers, ``Logger.warning_once``)."""
+    home = getattr(member, "__module__", None)
+    return isinstance(home, str) and home.split(".")[0] not in sys.stdlib_module_names
 
 
 def _is_at_home(member: object, module: ModuleType) -> bool:
@@ -147,7 +155,7 @@ def _own_doc(member: object) -> object:
 
 def _class_documents(name: str, owner: type, module: str) -> Iterator[Document]:
     for attribute, member in list(vars(owner).items()):
-        if attribute.startswith("_"):
+        if attribute.startswith("_") or _is_patched_in(member):
             continue
         if isinstance(member, staticmethod | classmethod) or inspect.isroutine(member):
             yield from _documents(f"{name}.{attribute}", "method", member.__doc__, module)

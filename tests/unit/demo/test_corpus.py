@@ -1,5 +1,6 @@
 """The corpus: many distinct documents, the same each time, and nothing noticed by the program that collects them."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,17 @@ print([document.name for document in collect_documents()])
     late = run_python("import curses.has_key, unittest.main, concurrent.futures.thread, numpy" + code, tmp_path)
     assert fresh.stderr == late.stderr == ""
     assert fresh.stdout == late.stdout != ""
+
+
+def test_what_other_libraries_patch_in_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning_twice() -> None:
+        """Log a warning, and log it again."""
+
+    monkeypatch.setattr(logging.Logger, "warning_twice", warning_twice, raising=False)
+    monkeypatch.setattr(logging, "info", warning_twice)
+    names = {document.name for document in collect_documents()}
+    assert "logging.Logger.warning" in names
+    assert not names & {"logging.Logger.warning_twice", "logging.info"}
 
 
 def test_collecting_leaves_no_trace_in_the_process(tmp_path: Path) -> None:
