@@ -1,0 +1,21 @@
+"""Embedding models behind one protocol: providers, the registry, fingerprints. Nothing here knows the database."""
+
+from embedmig.embedders.checks import validate_vectors
+from embedmig.embedders.fingerprint import Fingerprint, check_fingerprint, take_fingerprint
+from embedmig.embedders.probing import probe_model
+from embedmig.embedders.protocol import Embedder, EmbedderFactory
+from embedmig.embedders.registry import ENTRY_POINT_GROUP, forget_embedders, known_providers, load_embedder
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Embedder",
+    "EmbedderFactory",
+    "Fingerprint",
+    "check_fingerprint",
+    "forget_embedders",
+    "known_providers",
+    "load_embedder",
+    "probe_model",
+    "take_fingerprint",
+    "validate_vectors",
+]
