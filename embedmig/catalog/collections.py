@@ -1,5 +1,6 @@
 """The registered tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from embedmig.db import Connection, Queries
@@ -43,17 +44,17 @@ def get_collection(conn: Connection, name: str) -> Collection:
     if row is None:
         known = [collection.name for collection in list_collections(conn)]
         raise NotFoundError("collection", name, known=known, hint=f"register it, embedmig collection add {name}")
-    return _from_row(row)
+    return collection_from_row(row)
 
 
 def list_collections(conn: Connection) -> list[Collection]:
     """All collections by name."""
-    return [_from_row(row) for row in conn.execute(QUERIES["list_collections"])]
+    return [collection_from_row(row) for row in conn.execute(QUERIES["list_collections"])]
 
 
 def list_group(conn: Connection, group: str) -> list[Collection]:
     """The members of a group by name."""
-    return [_from_row(row) for row in conn.execute(QUERIES["list_group"], {"group_name": group})]
+    return [collection_from_row(row) for row in conn.execute(QUERIES["list_group"], {"group_name": group})]
 
 
 def delete_collection(conn: Connection, collection: Collection) -> None:
@@ -62,7 +63,8 @@ def delete_collection(conn: Connection, collection: Collection) -> None:
     conn.execute(QUERIES["delete_empty_route"], {"group_name": collection.group})
 
 
-def _from_row(row: dict[str, Any]) -> Collection:
+def collection_from_row(row: Mapping[str, Any]) -> Collection:
+    """A Collection from a row of its table."""
     return Collection(
         id=row["id"],
         name=row["name"],

@@ -20,7 +20,7 @@ def add_slot(conn: Connection, slot: Slot) -> Slot:
 
 def list_slots(conn: Connection, collection: Collection) -> list[Slot]:
     """The live slots, oldest first."""
-    return [_from_row(row) for row in conn.execute(QUERIES["list_slots"], {"collection_id": collection.id})]
+    return [slot_from_row(row) for row in conn.execute(QUERIES["list_slots"], {"collection_id": collection.id})]
 
 
 def get_slot(conn: Connection, collection: Collection, name: str) -> Slot:
@@ -75,7 +75,8 @@ def _values(slot: Slot) -> dict[str, Any]:
     }
 
 
-def _from_row(row: dict[str, Any]) -> Slot:
+def slot_from_row(row: dict[str, Any]) -> Slot:
+    """A Slot from a row of its table, with its model's columns behind ``m_``."""
     return Slot(
         id=row["id"],
         collection_id=row["collection_id"],

@@ -1,0 +1,108 @@
+"""What a search must know of a collection, read in one snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from embedmig.catalog.collections import collection_from_row, get_collection
+from embedmig.catalog.slots import slot_from_row
+from embedmig.db import Connection, Queries
+from embedmig.errors import RefusedError
+from embedmig.types import Collection, Migration, Route, Slot
+
+QUERIES = Queries(__package__, "serving.sql")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotIndex:
+    """An ANN index over a slot's vectors."""
+
+    name: str
+    kind: str
+    """``hnsw`` or ``ivfflat``."""
+    opclass: str
+    expression: str | None
+    """What is indexed where it is not the column itself, as Postgres prints it."""
+    valid: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A collection as searches see it. The epoch of ``route`` belongs to these slots."""
+
+    collection: Collection
+    route: Route
+    group_size: int
+    migration: Migration | None
+    slots: tuple[Slot, ...]
+    indexes: Mapping[int, tuple[SlotIndex, ...]]
+    """By slot id."""
+    failing: frozenset[int]
+    """Ids of slots with failures that nobody has ignored."""
+
+    @property
+    def source(self) -> Slot:
+        """The slot that the open migration leads from; with none open, the only slot."""
+        source_id = None if self.migration is None else self.migration.source_id
+        return next((slot for slot in self.slots if slot.id == source_id), self.slots[-1])
+
+    @property
+    def target(self) -> Slot | None:
+        """The slot that the open migration leads to; None when none is open."""
+        target_id = None if self.migration is None else self.migration.target_id
+        return next((slot for slot in self.slots if slot.id == target_id), None)
+
+
+def read_serving(conn: Connection, name: str) -> Serving:
+    """Raises NotFoundError when there is no such collection, RefusedError when it has no slot."""
+    row = conn.execute(QUERIES["read_serving"], {"name": name}).fetchone()
+    if row is None:
+        get_collection(conn, name)
+        raise RefusedError(f"collection {name} has no route: run embedmig doctor")
+    return serving_from_json(row["serving"])
+
+
+def serving_from_json(found: Mapping[str, Any]) -> Serving:
+    """The value out of what ``read_serving`` selects. Raises RefusedError when the collection has no slot."""
+    slots = tuple(slot_from_row(row | _dates(row)) for row in found["slots"])
+    collection = collection_from_row(found["collection"])
+    if not slots:
+        raise RefusedError(f"collection {collection.name} has no slot to search: embedmig status {collection.name}")
+    return Serving(
+        collection=collection,
+        route=_route(found["route"]),
+        group_size=found["group_size"],
+        migration=_migration(found["migration"]),
+        slots=slots,
+        indexes={row["id"]: tuple(SlotIndex(**index) for index in row["indexes"]) for row in found["slots"]},
+        failing=frozenset(row["id"] for row in found["slots"] if row["failing"]),
+    )
+
+
+def _route(row: Mapping[str, Any]) -> Route:
+    return Route(
+        group=row["group_name"],
+        share_bp=row["share_bp"],
+        epoch=row["epoch"],
+        changed_at=datetime.fromisoformat(row["changed_at"]),
+    )
+
+
+def _migration(row: Mapping[str, Any] | None) -> Migration | None:
+    if row is None:
+        return None
+    values: dict[str, Any] = {name: _time(value) if name.endswith("_at") else value for name, value in row.items()}
+    return Migration(**values)
+
+
+def _dates(row: Mapping[str, Any]) -> dict[str, Any]:
+    ends_on = row["m_ends_on"]
+    return {
+        "filled_at": _time(row["filled_at"]),
+        "m_ends_on": None if ends_on is None else date.fromisoformat(ends_on),
+    }
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
