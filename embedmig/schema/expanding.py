@@ -1,15 +1,13 @@
 """Opens a migration: makes the target beside the source, and takes it back."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from embedmig.catalog import migrations, slots
-from embedmig.db import Connection, Queries, run_ddl
-from embedmig.db.connection import translated_errors
-from embedmig.db.identifiers import table
+from embedmig.db import Connection, Queries
 from embedmig.errors import RefusedError
 from embedmig.schema.constraints import validate_checks
 from embedmig.schema.designing import design_target, new_label_of, resolve_placement, slot_arguments
+from embedmig.schema.locking import run_statements
 from embedmig.schema.operations import AddEmbeddingColumnOp, DropEmbeddingColumnOp
 from embedmig.settings import Settings
 from embedmig.types import Collection, Migration, Model, Placement, Slot
@@ -115,27 +113,6 @@ def undo_expand(conn: Connection, collection: Collection, *, settings: Settings 
     statements = op.statements()
     run_statements(conn, collection, statements, settings)
     return Undone(source=slots.get_slot(conn, collection, source.name), target=target, sql=tuple(statements))
-
-
-def run_statements(
-    conn: Connection, collection: Collection, statements: Iterable[str], settings: Settings | None = None
-) -> None:
-    """Runs an operation's statements as one transaction under a short lock_timeout, again when the lock was not to be
-    had. Raises LockedError after the last try, RefusedError where the catalog says no."""
-
-    def work(inner: Connection) -> None:
-        for statement in statements:
-            inner.execute(statement)
-
-    chosen = settings or Settings()
-    with translated_errors():
-        run_ddl(
-            conn,
-            work,
-            relation=table(collection),
-            lock_timeout_s=chosen.lock_timeout_s,
-            attempts=chosen.lock_attempts,
-        )
 
 
 def _is_ours(conn: Connection, source: Slot, migration: Migration) -> bool:
