@@ -51,6 +51,14 @@ class Settings(BaseSettings):
 
     pass_overlap: Share = 0.80
     investigate_overlap: Share = 0.70
+    quality_margin: Share = 0.01
+    """validate: so much less nDCG@10 than before is taken for none."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """validate: how often an interval holds the truth."""
+    stratum_queries: Annotated[int, Field(ge=2)] = 20
+    """validate: a label with fewer queries is shown and does not decide."""
+    validation_memory_mb: Annotated[int, Field(ge=16)] = 512
+    """validate: what the exact search may take beside its result."""
     stability_days: Annotated[float, Field(ge=0)] = 7.0
     """How long the stored route must have been at 100 before contract."""
     audit_cosine: Share = 0.999
