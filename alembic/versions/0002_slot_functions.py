@@ -31,7 +31,8 @@ DECLARE
     prefix      text := format('embedmig_%s_', collection_id);
     all_ids     text;
     apart_ids   text;
-    watched     text[];
+    watched_ids text[];
+    edits       text[];
     vectors     text[];
     brought     text;
     scope       text := '';
@@ -47,12 +48,19 @@ BEGIN
            string_agg(quote_literal(s.id), ', ' ORDER BY s.id) FILTER (WHERE s.placement = 'companion'),
            coalesce(array_agg(s.vector_column ORDER BY s.id) FILTER (WHERE s.placement = 'column'), '{}'),
            string_agg(format($case$
-                WHEN %L THEN CASE WHEN ROW(NEW.%2$I)::record *= ROW(OLD.%2$I)::record THEN edit
-                                  WHEN NEW.%2$I IS NULL THEN 'e' ELSE 'a' END$case$, s.id, s.vector_column), '')
-               FILTER (WHERE s.placement = 'column')
-      INTO all_ids, apart_ids, vectors, brought
+            WHEN %1$L THEN CASE WHEN ROW(NEW.%2$I)::record *= ROW(OLD.%2$I)::record THEN %3$s
+                                WHEN NEW.%2$I IS NULL THEN %4$s ELSE 'a' END$case$, s.id, s.vector_column,
+                             CASE WHEN s.maintained_by = 'app' THEN 'NULL' ELSE 'edit' END,
+                             CASE WHEN s.maintained_by = 'app' THEN 'NULL' ELSE '''e''' END), '' ORDER BY s.id)
+               FILTER (WHERE s.placement = 'column'),
+           coalesce(array_agg(s.id::text) FILTER (WHERE s.maintained_by = 'app'), '{}')
+      INTO all_ids, apart_ids, vectors, brought, watched_ids
       FROM embedmig.slot s
-     WHERE s.collection_id = c.id AND s.dropped_at IS NULL AND s.maintained_by = 'embedmig';
+     WHERE s.collection_id = c.id AND s.dropped_at IS NULL
+       AND (s.maintained_by = 'embedmig'
+            -- Retired: nobody embeds for it any more, but whether the application still writes it decides over its end.
+            OR s.placement = 'column' AND EXISTS (SELECT FROM embedmig.migration m WHERE m.source_id = s.id
+                                                     AND m.retired_at IS NOT NULL AND m.closed_at IS NULL));
     wanted := CASE WHEN all_ids IS NULL OR target IS NULL THEN '{}'
                    WHEN apart_ids IS NULL THEN '{insert,update}' ELSE '{insert,update,delete,truncate}' END;
 
@@ -69,7 +77,7 @@ BEGIN
         RETURN;
     END IF;
 
-    watched := ARRAY(SELECT DISTINCT n FROM unnest(c.key_columns || c.text_columns || c.filter_columns) n ORDER BY n);
+    edits := ARRAY(SELECT DISTINCT n FROM unnest(c.key_columns || c.text_columns || c.filter_columns) n ORDER BY n);
     IF EXISTS (SELECT FROM unnest(c.key_types) AS k WHERE k !~ '^(smallint|integer|bigint|uuid|text|character)') THEN
         -- The text of such a key depends on settings of the session; the queue wants one text a key.
         settings := ' SET datestyle = ''ISO'' SET intervalstyle = ''postgres'' SET extra_float_digits = ''1'''
@@ -117,7 +125,7 @@ BEGIN
             INSERT INTO embedmig.pending (slot_id, bucket, key, kind)
             VALUES (slot::int, embedmig.bucket_v1(new_key), new_key, kind::"char");
         END IF;
-        IF old_key <> new_key THEN
+        IF old_key <> new_key AND slot <> ALL (%9$L::text[]) THEN
             INSERT INTO embedmig.pending (slot_id, bucket, key)
             VALUES (slot::int, embedmig.bucket_v1(old_key), old_key);
         END IF;
@@ -128,9 +136,9 @@ END $queue$$create$,
         embedmig.row_text_v1('ARRAY[%s]::text[]', 'OLD.%I::text', c.key_columns),
         embedmig.row_text_v1('ARRAY[%s]::text[]', 'NEW.%I::text', c.key_columns),
         scope,
-        embedmig.row_text_v1('ROW(%s)::record', 'OLD.%I', watched),
-        embedmig.row_text_v1('ROW(%s)::record', 'NEW.%I', watched),
-        CASE WHEN brought IS NULL THEN 'edit' ELSE format('CASE slot%s ELSE edit END', brought) END);
+        embedmig.row_text_v1('ROW(%s)::record', 'OLD.%I', edits),
+        embedmig.row_text_v1('ROW(%s)::record', 'NEW.%I', edits),
+        CASE WHEN brought IS NULL THEN 'edit' ELSE format('CASE slot%s ELSE edit END', brought) END, watched_ids);
     EXECUTE format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', queue);
 
     subscribed := EXISTS (SELECT FROM pg_subscription_rel r WHERE r.srrelid = target);
@@ -138,8 +146,8 @@ END $queue$$create$,
         ids := CASE WHEN event IN ('insert', 'update') THEN all_ids ELSE apart_ids END;
         condition := CASE event WHEN 'update' THEN format(
             'WHEN (current_setting(''embedmig.writer'', true) IS DISTINCT FROM ''on'' AND %s *<> %s)',
-            embedmig.row_text_v1('ROW(%s)::record', 'OLD.%I', watched || vectors),
-            embedmig.row_text_v1('ROW(%s)::record', 'NEW.%I', watched || vectors)) ELSE '' END;
+            embedmig.row_text_v1('ROW(%s)::record', 'OLD.%I', edits || vectors),
+            embedmig.row_text_v1('ROW(%s)::record', 'NEW.%I', edits || vectors)) ELSE '' END;
         EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s %s EXECUTE FUNCTION %s(%s)',
                        prefix || event, upper(event), target,
                        CASE event WHEN 'truncate' THEN 'STATEMENT' ELSE 'ROW' END, condition, queue, ids);
@@ -283,8 +291,9 @@ BEGIN
     SELECT * INTO way FROM embedmig.migration m
      WHERE m.collection_id = c.id AND m.target_id = gone.id AND m.closed_at IS NULL;
     IF way.id IS NULL THEN
-        RAISE EXCEPTION 'slot % of % is no target of an open migration: it serves, and is not dropped', slot, collection
-            USING ERRCODE = 'EM001';
+        RAISE EXCEPTION 'slot % of % is no target of an open migration: a source is dropped by embedmig contract %,'
+            ' which asks first whether anything needs it; after that this revision changes nothing', slot, collection,
+            collection USING ERRCODE = 'EM001';
     END IF;
     SELECT r.share_bp INTO share FROM embedmig.route r WHERE r.group_name = c.group_name;
     IF share > 0 THEN
@@ -321,16 +330,49 @@ COMMENT ON FUNCTION embedmig.undo_slot_v1 IS
     'Takes a target that serves nobody out of the catalog and closes its migration';
 """
 
+CHANGE_SLOT = """
+CREATE FUNCTION embedmig.set_slot_index_v1(collection text, slot text, index_name text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $index$
+BEGIN
+    UPDATE embedmig.slot s SET index_name = set_slot_index_v1.index_name
+      FROM embedmig.collection c
+     WHERE c.name = collection AND s.collection_id = c.id AND s.name = slot AND s.dropped_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE NOTICE 'slot % of % is not in this catalog: the index only', slot, collection;
+    END IF;
+END $index$;
+
+CREATE FUNCTION embedmig.rename_columns_v1(collection text, slot text, renames jsonb) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $rename$
+DECLARE
+    c embedmig.collection;
+BEGIN
+    SELECT * INTO c FROM embedmig.collection k WHERE k.name = rename_columns_v1.collection;
+    UPDATE embedmig.slot s
+       SET vector_column = coalesce(renames ->> s.vector_column, s.vector_column),
+           model_column = coalesce(renames ->> s.model_column, s.model_column),
+           hash_column = coalesce(renames ->> s.hash_column, s.hash_column)
+     WHERE s.collection_id = c.id AND s.name = slot AND s.dropped_at IS NULL AND renames ? s.vector_column;
+    IF FOUND THEN
+        PERFORM embedmig.replace_triggers_v1(c.id);
+        PERFORM embedmig.raise_epoch_v1(c.group_name);
+        INSERT INTO embedmig.event (collection, verb, was, became, details)
+        VALUES (c.name, 'rename', slot, slot, renames);
+    END IF;
+END $rename$;
+COMMENT ON FUNCTION embedmig.rename_columns_v1 IS 'Notes that columns of a slot have new names, {"old": "new", ...}';
+"""
+
 
 def upgrade() -> None:
-    for functions in (BUCKET, REPLACE_TRIGGERS, REFUSE_EXPAND, OPEN_SLOT, DROP_SLOT):
+    for functions in (BUCKET, REPLACE_TRIGGERS, REFUSE_EXPAND, OPEN_SLOT, DROP_SLOT, CHANGE_SLOT):
         op.execute(functions)
     op.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA embedmig FROM PUBLIC")
 
 
 def downgrade() -> None:
     for function in (
-        "undo_slot_v1", "raise_epoch_v1", "open_slot_v1", "refuse_expand_v1", "replace_triggers_v1", "row_text_v1",
-        "bucket_v1",
+        "rename_columns_v1", "set_slot_index_v1", "undo_slot_v1", "raise_epoch_v1", "open_slot_v1", "refuse_expand_v1",
+        "replace_triggers_v1", "row_text_v1", "bucket_v1",
     ):  # fmt: skip
         op.execute(f"DROP FUNCTION embedmig.{function}")

@@ -1,6 +1,6 @@
 """What the slot operations share: statements from identifiers and values, and running them under Alembic."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from psycopg import sql
@@ -45,14 +45,16 @@ END $embedmig$""").format(sql.Identifier("embedmig", function), named)
 
 def run_statements(operations: Any, op: HasStatements) -> None:
     """Runs an operation's statements through Alembic, online or into the file of ``--sql``."""
-    from sqlalchemy import text
-
+    context = operations.get_context()
     for statement in op.statements():
-        # text() takes :name for a parameter; these statements have none.
-        operations.execute(text(statement.replace(":", r"\:")))
+        # Not as text(): it would read :name as a parameter, and double every percent sign of the printed form.
+        if context.as_sql:
+            context.impl.static_output(statement + context.impl.command_terminator)
+        else:
+            operations.get_bind().exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
-def render_call(context: Any, function: str, positional: Sequence[object], named: dict[str, object]) -> str:
+def render_call(context: Any, function: str, positional: Sequence[object], named: Mapping[str, object]) -> str:
     """``op.function(...)`` as a person would type it, one argument a line; those that are None stay out."""
     context.imports.add("import embedmig.schema.operations  # registers op.add_embedding_column and its like")
     lines = [", ".join(repr(value) for value in positional)]
