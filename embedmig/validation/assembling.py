@@ -1,0 +1,177 @@
+"""Puts a report together from what was answered: pure, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from embedmig.errors import RefusedError
+from embedmig.settings import Settings
+from embedmig.types import Distance, ModelState, Slot
+from embedmig.validation import analysis
+from embedmig.validation.answers import Answers
+from embedmig.validation.approximate import IndexCheck, breadth_to_keep_recall
+from embedmig.validation.cutoffs import Hits, describe_band, translate_cutoff
+from embedmig.validation.intervals import Estimate
+from embedmig.validation.options import Options
+from embedmig.validation.pair import Pair
+from embedmig.validation.quality import DECIDING
+from embedmig.validation.queries import QuerySet
+from embedmig.validation.report import CutoffAdvice, QueryCounts, RowCounts, Side, ValidationReport
+from embedmig.validation.verdict import Thresholds, Verdict, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Everything that was found out by asking."""
+
+    pair: Pair
+    query_set: QuerySet
+    answers: Answers
+    part: float
+    indexes: tuple[IndexCheck | None, IndexCheck | None]
+    target_quality_alone: Mapping[str, Estimate]
+    seconds: Mapping[str, float]
+
+
+def assemble_report(material: Material, options: Options, settings: Settings) -> ValidationReport:
+    """Measures, verdict and all that people look at. Raises UsageError when ir_measures is needed and missing."""
+    judged, pair, confidence = material.answers.judged, material.pair, settings.confidence
+    scores = analysis.score(judged)
+    agreement = analysis.measure_agreement(judged, _depths(material, options), confidence=confidence)
+    quality = analysis.measure_quality(scores, judged.weights, confidence=confidence)
+    strata = analysis.measure_strata(judged, scores, fewest=settings.stratum_queries, confidence=confidence)
+    deciding = next((one.difference for one in quality if one.measure == DECIDING), None)
+    rows = material.answers.counts.judged
+    verdict = judge(agreement.overlap[analysis.SHOWN], deciding, strata, _thresholds(settings), rows=rows)
+    queries = _count_queries(material)
+    hits = [
+        analysis.hits_of(rankings, judged, slot.model.distance)
+        for rankings, slot in zip((judged.source, judged.target), pair.slots, strict=True)
+    ]
+    source, target = (
+        _side(slot, found, index) for slot, found, index in zip(pair.slots, hits, material.indexes, strict=True)
+    )
+    return ValidationReport(
+        id=None,
+        collection=pair.collection.name,
+        verdict=_with_conditions(verdict, material),
+        source=source,
+        target=target,
+        queries=queries,
+        rows=_count_rows(material),
+        agreement=agreement,
+        quality=tuple(quality),
+        target_quality_alone=material.target_quality_alone,
+        strata=tuple(strata),
+        cutoffs=tuple(_advise(pair, given, hits[0], hits[1], confidence) for given in options.cutoffs),
+        detectable=analysis.plan_detectable(judged.weights.tolist(), queries.judged, confidence=confidence),
+        by_document=options.by_document,
+        ef_search_to_keep_recall=_breadth(material.indexes),
+        results=tuple(analysis.list_results(judged, scores)),
+        seconds=material.seconds,
+    )
+
+
+def _depths(material: Material, options: Options) -> list[int]:
+    """Without those at which every ranking holds all rows; 10 stays, the verdict is by it."""
+    rows = material.answers.counts.judged
+    return sorted({analysis.SHOWN, *(k for k in options.ks if k < rows)})
+
+
+def refuse_two_scales(pair: Pair, answers: Answers, options: Options) -> None:
+    """A cut-off means nothing where a slot's distances come from two scales. Raises RefusedError."""
+    if options.cutoffs and answers.counts.mixes_scales:
+        share = answers.counts.bridged_share
+        raise RefusedError(
+            f"no cut-off can be translated while {share:.0%} of {pair.target.name} are bridged: its similarities"
+            f" come from two scales. Finish embedmig reembed {pair.collection.name} first"
+        )
+
+
+def _thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(
+        pass_overlap=settings.pass_overlap,
+        investigate_overlap=settings.investigate_overlap,
+        quality_margin=settings.quality_margin,
+    )
+
+
+def _side(slot: Slot, hits: Hits, index: IndexCheck | None) -> Side:
+    return Side(
+        slot=slot.name,
+        model=slot.model.key,
+        distance=slot.model.distance.value,
+        band=describe_band(hits),
+        index=index,
+    )
+
+
+def _count_queries(material: Material) -> QueryCounts:
+    query_set, judged = material.query_set, material.answers.judged
+    return QueryCounts(
+        origin=query_set.origin,
+        given=query_set.given,
+        distinct=len(query_set.queries),
+        repeated=query_set.repeated,
+        empty=query_set.empty,
+        judged=sum(any(grade > 0 for grade in grades.values()) for grades in judged.judgments),
+        unknown_judgments=material.answers.unknown_judgments,
+        notes=query_set.notes,
+    )
+
+
+def _count_rows(material: Material) -> RowCounts:
+    counts = material.answers.counts
+    return RowCounts(
+        judged=counts.judged,
+        part=material.part,
+        only_source=counts.only_source,
+        only_target=counts.only_target,
+        bridged_share=counts.bridged_share,
+    )
+
+
+def _with_conditions(verdict: Verdict, material: Material) -> Verdict:
+    """The verdict with what limits it: a part of the rows, bridged rows, a model that is gone."""
+    reasons = list(verdict.reasons)
+    if material.part < 1:
+        reasons.insert(
+            0,
+            f"judged on {material.answers.counts.judged:,} rows, {material.part:.0%} of those served: neighbours are"
+            " sparser on a part, so it stands for the part and opens no ramp",
+        )
+    if share := material.answers.counts.bridged_share:
+        reasons.append(
+            f"{share:.0%} of the target's rows are bridged: it stands for that share, give or take 10 points"
+        )
+    reasons += [
+        f"{slot.model.key} is gone: what it would find for a new query, and how well, cannot be judged"
+        for slot in material.pair.slots
+        if slot.model.state is ModelState.GONE
+    ]
+    return replace(verdict, reasons=tuple(reasons))
+
+
+def _advise(pair: Pair, given: float, source: Hits, target: Hits, confidence: float) -> CutoffAdvice:
+    keeps = "share" if source.relevant is None else "precision"
+    cutoff = translate_cutoff(given, source, target, keeps, confidence=confidence)  # type: ignore[arg-type]
+    return CutoffAdvice(
+        cutoff=cutoff,
+        was=_code(pair.source, given),
+        becomes=None if cutoff.equivalent is None else _code(pair.target, cutoff.equivalent),
+    )
+
+
+def _code(slot: Slot, cutoff: float) -> str:
+    distance = f"{slot.vector_column} {slot.model.distance.operator} query"
+    match slot.model.distance:
+        case Distance.COSINE:
+            return f"1 - ({distance}) >= {cutoff:.4g}"
+        case Distance.INNER_PRODUCT:
+            return f"-({distance}) >= {cutoff:.4g}"
+        case Distance.L2:
+            return f"{distance} <= {cutoff:.4g}"
+
+
+def _breadth(indexes: tuple[IndexCheck | None, IndexCheck | None]) -> int | None:
+    source, target = indexes
+    return None if source is None or target is None else breadth_to_keep_recall(source, target)

@@ -1,0 +1,190 @@
+"""Runs a validation from queries to report; writes nothing."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from embedmig.backfill.completeness import tail_allowed
+from embedmig.catalog.serving import Serving
+from embedmig.db import Connection
+from embedmig.errors import RefusedError
+from embedmig.settings import Settings
+from embedmig.types import Floats, ModelState
+from embedmig.validation.answers import Answers, Search, answer_queries, answer_rows, require_column
+from embedmig.validation.approximate import IndexCheck, check_index
+from embedmig.validation.assembling import Material, assemble_report, refuse_two_scales
+from embedmig.validation.intervals import Estimate, estimate_mean
+from embedmig.validation.options import Options
+from embedmig.validation.pair import Pair, count_ignored
+from embedmig.validation.quality import score_rankings
+from embedmig.validation.queries import QuerySet, gather_queries
+from embedmig.validation.query_vectors import embed_queries
+from embedmig.validation.report import ValidationReport
+
+_RECALL_DEPTH = 100
+_ROWS_WHEN_GONE = 200
+_ROWS_NOTE = "stored rows serve as queries: neighbours of rows are compared, not answers to what people ask"
+
+StepProgress = Callable[[str, int, int | None], None]
+"""Called with the step, how much of it is done, and how much there is (None: not known)."""
+
+
+class Run:
+    """The clock and the progress of one validation."""
+
+    def __init__(self, on_progress: StepProgress | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_progress, self._step, self._done = on_progress, "", 0
+        self._total: int | None = None
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Times what is inside."""
+        self._step, self._done, self._total = name, 0, total
+        self.advance(0)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def advance(self, count: int) -> None:
+        """So much more of the present step is done."""
+        self._done += count
+        if self._on_progress is not None:
+            self._on_progress(self._step, self._done, self._total)
+
+
+def compare_slots(
+    conn: Connection,
+    serving: Serving,
+    pair: Pair,
+    query_set: QuerySet | None,
+    options: Options,
+    settings: Settings,
+    *,
+    on_progress: StepProgress | None = None,
+) -> ValidationReport:
+    """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction.
+
+    With a model gone, stored rows serve as queries, and ``query_set``, where it has judgments, only tells how good the
+    other slot is. Raises RefusedError when there is nothing to ask or no row can be judged, or when a cut-off is to be
+    translated while a slot holds vectors of two scales; and what embedding and reading raise.
+    """
+    run = Run(on_progress)
+    if options.by_document is not None:
+        require_column(conn, pair, options.by_document)
+    search = Search(
+        pair=pair,
+        depth=max(*options.ks, _RECALL_DEPTH),
+        by_document=options.by_document,
+        memory_mb=settings.validation_memory_mb,
+        on_progress=run.advance,
+    )
+    if (count := _rows_as_queries(pair, options)) is not None:
+        material = _by_rows(conn, search, query_set, count, options, settings, run)
+    else:
+        material = _by_queries(conn, serving, search, query_set, options, settings, run)
+    refuse_two_scales(pair, material.answers, options)
+    return assemble_report(material, options, settings)
+
+
+def _by_queries(
+    conn: Connection,
+    serving: Serving,
+    search: Search,
+    query_set: QuerySet | None,
+    options: Options,
+    settings: Settings,
+    run: Run,
+) -> Material:
+    if query_set is None:
+        raise RefusedError("there is nothing to ask: give queries, --queries queries.jsonl")
+    texts = [query.text for query in query_set.queries]
+    vectors = []
+    for slot in search.pair.slots:
+        with run.step(f"embed by {slot.model.key}", len(texts)):
+            vectors.append(embed_queries(conn, slot.model, texts, run.advance))
+    with run.step("exact"):
+        answers = answer_queries(conn, search, query_set.queries, (vectors[0], vectors[1]))
+    part = _part(conn, search.pair, answers, settings)
+    indexes: tuple[IndexCheck | None, ...] = (None, None)
+    # On a part the index would be compared with rows that it holds beside those that were judged.
+    if options.check_indexes and part == 1:
+        with run.step("indexes"):
+            indexes = tuple(
+                check_index(conn, serving, slot, some, exact, confidence=settings.confidence)
+                for slot, some, exact in zip(search.pair.slots, vectors, answers.row_rankings, strict=True)
+            )
+    return Material(
+        pair=search.pair,
+        query_set=query_set,
+        answers=answers,
+        part=part,
+        indexes=(indexes[0], indexes[1]),
+        target_quality_alone={},
+        seconds=run.seconds,
+    )
+
+
+def _by_rows(
+    conn: Connection,
+    search: Search,
+    query_set: QuerySet | None,
+    count: int,
+    options: Options,
+    settings: Settings,
+    run: Run,
+) -> Material:
+    with run.step("exact"):
+        answers = answer_rows(conn, search, count, seed=options.seed)
+    asked = gather_queries(answers.judged.queries, f"{count:,} stored rows at most", [_ROWS_NOTE])
+    return Material(
+        pair=search.pair,
+        query_set=asked,
+        answers=answers,
+        part=_part(conn, search.pair, answers, settings),
+        indexes=(None, None),
+        target_quality_alone=_target_alone(conn, search, query_set, settings, run),
+        seconds=run.seconds,
+    )
+
+
+def _target_alone(
+    conn: Connection, search: Search, query_set: QuerySet | None, settings: Settings, run: Run
+) -> Mapping[str, Estimate]:
+    """How well the new slot answers the judged queries, where the old one's model cannot be asked any more."""
+    model = search.pair.target.model
+    if query_set is None or not query_set.judged or model.state is ModelState.GONE:
+        return {}
+    judged = [query for query in query_set.queries if query.relevant]
+    with run.step(f"embed by {model.key}", len(judged)):
+        vectors: Floats = embed_queries(conn, model, [query.text for query in judged], run.advance)
+    with run.step("exact"):
+        answers = answer_queries(conn, search, judged, (None, vectors))
+    return score_alone(answers, confidence=settings.confidence)
+
+
+def score_alone(answers: Answers, *, confidence: float) -> dict[str, Estimate]:
+    """Each measure of the target's rankings, over the queries that have a relevant item."""
+    judged = answers.judged
+    rankings = [["\x1f".join(key) for key in ranking.keys] for ranking in judged.target]
+    scores = score_rankings(rankings, judged.judgments)
+    return {
+        measure: estimate_mean(values[there], judged.weights[there], confidence=confidence)
+        for measure, values in scores.items()
+        if (there := ~np.isnan(values)).any()
+    }
+
+
+def _rows_as_queries(pair: Pair, options: Options) -> int | None:
+    gone = any(slot.model.state is ModelState.GONE for slot in pair.slots)
+    return options.rows_as_queries or (_ROWS_WHEN_GONE if gone else None)
+
+
+def _part(conn: Connection, pair: Pair, answers: Answers, settings: Settings) -> float:
+    """The share of the rows served today that were judged; a tail that completeness allows is no part."""
+    counts = answers.counts
+    served = counts.judged + counts.only_source
+    lacking = counts.only_source - count_ignored(conn, pair.target)
+    return 1.0 if lacking <= tail_allowed(served, settings) else counts.judged / served

@@ -1,0 +1,23 @@
+"""What a validation is to look at."""
+
+from dataclasses import dataclass
+
+KS = (1, 5, 10, 20, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Beside the queries."""
+
+    ks: tuple[int, ...] = KS
+    """Depths at which overlap and Jaccard are shown; the verdict is by 10."""
+    by_document: str | None = None
+    """A column of the user's table: rows that are equal in it are one result, and judgments name its values."""
+    cutoffs: tuple[float, ...] = ()
+    """Similarities that the application cuts off at, to be translated."""
+    check_indexes: bool = True
+    """Whether to send the queries to both slots' own indexes too."""
+    rows_as_queries: int | None = None
+    """So many stored rows serve as queries, by their vectors; with a model gone it happens of itself."""
+    seed: int = 0
+    """Of the sample of rows."""

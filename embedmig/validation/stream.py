@@ -1,0 +1,119 @@
+"""Vectors out of Postgres by COPY BINARY, in blocks of bounded size."""
+
+import struct
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+
+from embedmig.db import Connection
+from embedmig.errors import DimensionError, UnsupportedError
+from embedmig.types import Floats, Key, Slot
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_TRAILER = b"\xff\xff"
+_SOME_PARAMETER = {"none": None}
+"""psycopg undoubles the %% of a fragment only where there are parameters."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows: their keys as Postgres sent them (see ``decode_key``), and one (n, d) float32 array a slot."""
+
+    raw_keys: list[bytes]
+    vectors: list[Floats]
+
+
+def stream_blocks(
+    conn: Connection, select: sql.Composable, slots: Sequence[Slot], *, rows_at_once: int
+) -> Generator[Block, None, None]:
+    """Runs ``select``, whose columns are the slots' vectors in their order and then the key as text[].
+
+    No vector may be NULL. Raises UnsupportedError for a vector type other than vector and halfvec, DimensionError
+    when a row's vector is not as long as its slot's model says.
+    """
+    layout = _layout(slots)
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(select)
+    with conn.cursor() as cursor, cursor.copy(statement, _SOME_PARAMETER) as copy:
+        rows = _rows(iter(copy))
+        while messages := list(islice(rows, rows_at_once)):
+            yield _parse(messages, layout, slots)
+
+
+def row_bytes(slots: Sequence[Slot]) -> int:
+    """How many bytes a row has as it is sent, the key aside."""
+    return _layout(slots).itemsize
+
+
+def decode_key(raw: bytes, encoding: str = "utf-8") -> Key:
+    """A one-dimensional text[] in Postgres's binary form."""
+    count = struct.unpack_from(">i", raw, 12)[0]
+    parts, place = [], 20
+    for _ in range(count):
+        (length,) = struct.unpack_from(">i", raw, place)
+        parts.append(raw[place + 4 : place + 4 + length].decode(encoding))
+        place += 4 + length
+    return tuple(parts)
+
+
+def _layout(slots: Sequence[Slot]) -> np.dtype[np.void]:
+    """The part of a row that has the same width in every row: field count, vectors, and the length of the key."""
+    fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [("count", ">i2")]
+    for place, slot in enumerate(slots):
+        fields += [
+            (f"bytes{place}", ">i4"),
+            (f"dimensions{place}", ">i2"),
+            (f"unused{place}", ">i2"),
+            (f"values{place}", _number(slot), (slot.model.dimensions,)),
+        ]
+    return np.dtype([*fields, ("key_bytes", ">i4")])
+
+
+def _number(slot: Slot) -> str:
+    try:
+        return {"vector": ">f4", "halfvec": ">f2"}[slot.vector_type]
+    except KeyError:
+        raise UnsupportedError(
+            f"slot {slot.name} holds {slot.vector_type}, exact search reads vector and halfvec: it cannot be judged so"
+        ) from None
+
+
+def _rows(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+    """One row a message, as the protocol promises; the header stands before the first, the trailer is the last."""
+    for message in messages:
+        row = bytes(message)
+        if row.startswith(_SIGNATURE):
+            (extension,) = struct.unpack_from(">i", row, len(_SIGNATURE) + 4)
+            row = row[len(_SIGNATURE) + 8 + extension :]
+        if row and row != _TRAILER:
+            yield row
+
+
+def _parse(messages: list[bytes], layout: np.dtype[np.void], slots: Sequence[Slot]) -> Block:
+    width = layout.itemsize
+    fixed = b"".join([message[:width] for message in messages])
+    table = np.frombuffer(fixed, dtype=layout, count=len(fixed) // width)
+    if len(table) != len(messages) or not _as_declared(table, slots):
+        _refuse(messages, slots)
+    vectors = [table[f"values{place}"].astype(np.float32, order="C") for place in range(len(slots))]
+    return Block(raw_keys=[message[width:] for message in messages], vectors=vectors)
+
+
+def _as_declared(table: npt.NDArray[np.void], slots: Sequence[Slot]) -> bool:
+    return all((table[f"dimensions{place}"] == slot.model.dimensions).all() for place, slot in enumerate(slots))
+
+
+def _refuse(messages: list[bytes], slots: Sequence[Slot]) -> NoReturn:
+    """Finds the row whose vector is not as long as it should be. Raises DimensionError."""
+    for message in messages:
+        place = 2
+        for slot in slots:
+            length, given = struct.unpack_from(">ih", message, place)
+            if given != slot.model.dimensions:
+                raise DimensionError(given=given, expected=slot.model.dimensions, model=slot.model.key)
+            place += 4 + length
+    raise AssertionError("a block that does not fit its layout has a row that does not")
