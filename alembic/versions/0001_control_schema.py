@@ -118,10 +118,15 @@ CREATE TABLE embedmig.backfill (
     slot_id     int NOT NULL REFERENCES embedmig.slot,
     state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'cancelled', 'done')),
     rows_planned bigint NOT NULL,
+    limit_rows  bigint,
+    rows_written bigint NOT NULL DEFAULT 0,
+    tokens_spent bigint NOT NULL DEFAULT 0,
     options     jsonb NOT NULL DEFAULT '{}',
     opened_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at    timestamptz
 );
+COMMENT ON COLUMN embedmig.backfill.rows_written IS 'On chunks that are no more; those there are count for themselves';
+COMMENT ON COLUMN embedmig.backfill.limit_rows IS 'Chunks are claimed until so many rows are done; NULL: all';
 CREATE UNIQUE INDEX backfill_open ON embedmig.backfill (slot_id) WHERE ended_at IS NULL;
 
 CREATE TABLE embedmig.chunk (

@@ -39,6 +39,8 @@ def raw_field(values: Sequence[Raw]) -> Field:
     if first is not None and all(value is not None and len(value) == len(first) for value in values):
         joined = b"".join(values)  # type: ignore[arg-type]
         return _with_length(np.frombuffer(joined, dtype=np.uint8).reshape(len(values), len(first)))
+    if first is None and all(value is None for value in values):
+        return constant_field(None, len(values))
     return [_NULL if value is None else struct.pack(">i", len(value)) + value for value in values]
 
 

@@ -44,6 +44,11 @@ def update_slot(conn: Connection, slot: Slot) -> None:
     conn.execute(QUERIES["update_slot"], _values(slot) | {"id": slot.id})
 
 
+def mark_filled(conn: Connection, slot: Slot) -> bool:
+    """Notes that every row has a vector, the first time; False when that was noted before."""
+    return conn.execute(QUERIES["mark_filled"], {"id": slot.id}).fetchone() is not None
+
+
 def drop_slot(conn: Connection, slot: Slot) -> None:
     """Marks a slot as gone and forgets the work that was queued for it. Touches nothing of the user's."""
     conn.execute(QUERIES["drop_slot"], {"id": slot.id})

@@ -29,6 +29,9 @@ UPDATE embedmig.slot
        bridge_model_id = %(bridge_model_id)s
  WHERE id = %(id)s;
 
+-- name: mark_filled
+UPDATE embedmig.slot SET filled_at = clock_timestamp() WHERE id = %(id)s AND filled_at IS NULL RETURNING id;
+
 -- name: drop_slot
 UPDATE embedmig.slot SET dropped_at = clock_timestamp() WHERE id = %(id)s;
 

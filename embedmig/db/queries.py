@@ -1,6 +1,6 @@
 """Loads a .sql file of named queries: ``-- name: claim_chunks`` begins one, comment lines are for the reader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
 from psycopg import sql
@@ -20,6 +20,11 @@ class Queries:
         except KeyError:
             raise KeyError(f"no query {name} in {self.filename}") from None
         return sql.SQL(text)
+
+    def fill(self, name: str, parts: Mapping[str, sql.Composable]) -> sql.Composed:
+        """The query with its ``{placeholders}`` filled from ``parts``, which may hold more than it names."""
+        text = self._texts[name]
+        return self[name].format(**{part: value for part, value in parts.items() if "{" + part + "}" in text})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)

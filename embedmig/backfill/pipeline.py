@@ -1,0 +1,240 @@
+"""One worker at work: a thread reads, one or more embed, the caller writes; queues between them keep memory flat.
+
+Nothing here knows who runs it, or whether others work beside it: all that workers share is in the database.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from embedmig.backfill.chunks import Claimant, claim_chunk, end_stuck_writers, release_chunks, renew_leases
+from embedmig.backfill.embedding import SlotEmbedder, embed_group
+from embedmig.backfill.fetching import claimed, fetch_groups
+from embedmig.backfill.groups import Group, Lease
+from embedmig.backfill.reading import Source
+from embedmig.backfill.slices import GroupSize
+from embedmig.backfill.targets import Target
+from embedmig.backfill.writing import Written, write_group
+from embedmig.db import Connection
+from embedmig.errors import LeaseLostError
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+_BETWEEN = 2
+"""Groups that may wait between two stages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How a worker works; the same for all its slots."""
+
+    size: GroupSize = field(default_factory=GroupSize)
+    lease_s: float = 30.0
+    rest_s: float = 0.5
+    """How long a drained queue bucket is left in peace."""
+    idle_s: float = 0.25
+    """How long to wait when there is nothing to claim."""
+    queue_keys: int = 512
+    embed_threads: int = 1
+    """More than one for models that answer over a network."""
+    fingerprint_every_s: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """What the stages of one worker work with."""
+
+    claimant: Claimant
+    sources: Mapping[int, Source]
+    """By slot id."""
+    targets: Mapping[int, Target]
+    embedder_of: Callable[[Source], SlotEmbedder]
+    """Loads a slot's model when its first group comes."""
+    reader: Connection
+    writer: Connection
+    pulse: Connection
+    """For the heartbeat, which must not wait for the others."""
+    options: WorkerOptions
+    on_written: Callable[[Group, Written, float], None]
+    """Told of every group, with the seconds that its transaction took."""
+
+
+class HaltedError(Exception):
+    """Another stage failed: this one has nothing more to do."""
+
+
+class _State:
+    """What the stages tell each other: that one failed, and which leases are held."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.failed = threading.Event()
+        self.error: BaseException | None = None
+        self._leases: dict[int, Lease] = {}
+        self._lock = threading.Lock()
+
+    def fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self.error is None:
+                self.error = error
+        self.failed.set()
+
+    def hold(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases[lease.chunk.id] = lease
+
+    def let_go(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.pop(lease.chunk.id, None)
+
+    def held(self) -> list[Lease]:
+        with self._lock:
+            return list(self._leases.values())
+
+
+class _Channel(Generic[T]):
+    """A bounded queue that lets both ends leave when a stage failed."""
+
+    def __init__(self, state: _State, size: int) -> None:
+        self._state, self._queue = state, queue.Queue[T | None](size)
+
+    def put(self, item: T | None) -> None:
+        while True:
+            if self._state.failed.is_set():
+                raise HaltedError
+            try:
+                return self._queue.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+
+    def get(self) -> T | None:
+        """The next item; None when the other end is done."""
+        while True:
+            if self._state.failed.is_set():
+                raise HaltedError
+            try:
+                return self._queue.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+
+
+def run_pipeline(crew: Crew, stop: threading.Event) -> None:
+    """Works until ``stop`` is set: then what is embedded is written, the rest of each chunk is given back.
+
+    Raises what a stage raised, after all of them ended; chunks then wait for their leases to run out, unless the
+    connection still allows giving them back.
+    """
+    state = _State(stop)
+    to_embed: _Channel[Group] = _Channel(state, _BETWEEN)
+    to_write: _Channel[Group] = _Channel(state, _BETWEEN)
+    count = crew.options.embed_threads
+    pulse_stop = threading.Event()
+    threads = [
+        _start(state, "reader", lambda: _read(crew, state, to_embed, count)),
+        *(_start(state, f"embedder {n}", lambda: _embed(crew, state, to_embed, to_write)) for n in range(count)),
+        _start(state, "heartbeat", lambda: _beat(crew, state, pulse_stop)),
+    ]
+    try:
+        _write(crew, state, to_write, count)
+    except HaltedError:
+        pass
+    except BaseException as error:  # noqa: BLE001
+        state.fail(error)
+    pulse_stop.set()
+    for thread in threads:
+        thread.join()
+    _give_back(crew, state)
+    if state.error is not None:
+        raise state.error
+
+
+def _start(state: _State, name: str, work: Callable[[], None]) -> threading.Thread:
+    def guarded() -> None:
+        try:
+            work()
+        except HaltedError:
+            pass
+        except BaseException as error:  # noqa: BLE001
+            state.fail(error)
+
+    thread = threading.Thread(target=guarded, name=f"embedmig {name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _read(crew: Crew, state: _State, out: _Channel[Group], embedders: int) -> None:
+    idle = 0
+    while not state.stop.is_set():
+        chunk = claim_chunk(crew.reader, list(crew.sources), crew.claimant)
+        if chunk is None:
+            if state.failed.is_set():
+                raise HaltedError
+            idle += 1
+            if idle % 20 == 0:
+                end_stuck_writers(crew.reader, list(crew.sources), crew.options.lease_s)
+            state.stop.wait(crew.options.idle_s)
+            continue
+        idle = 0
+        lease = claimed(chunk)
+        state.hold(lease)
+        source = crew.sources[chunk.slot_id]
+        options = crew.options
+        for group in fetch_groups(crew.reader, source, lease, options.size, queue_keys=options.queue_keys):
+            out.put(group)
+            if state.stop.is_set() or lease.lost:
+                break
+    for _ in range(embedders):
+        out.put(None)
+
+
+def _embed(crew: Crew, state: _State, inbox: _Channel[Group], out: _Channel[Group]) -> None:
+    while (group := inbox.get()) is not None:
+        if group.lease.lost or (state.stop.is_set() and group.to_embed):
+            continue
+        embed_group(group, crew.embedder_of(group.source))
+        out.put(group)
+    out.put(None)
+
+
+def _write(crew: Crew, state: _State, inbox: _Channel[Group], embedders: int) -> None:
+    running = embedders
+    while running:
+        group = inbox.get()
+        if group is None:
+            running -= 1
+        elif not group.lease.lost:
+            _write_held(crew, state, group)
+
+
+def _write_held(crew: Crew, state: _State, group: Group) -> None:
+    target, began = crew.targets[group.source.slot.id], time.monotonic()
+    try:
+        written = write_group(crew.writer, target, group, lease_s=crew.options.lease_s, rest_s=crew.options.rest_s)
+    except LeaseLostError:
+        group.lease.lost = True
+        state.let_go(group.lease)
+        return
+    if group.lease.count_written():
+        state.let_go(group.lease)
+    crew.on_written(group, written, time.monotonic() - began)
+
+
+def _beat(crew: Crew, state: _State, stop: threading.Event) -> None:
+    while not stop.wait(crew.options.lease_s / 3):
+        chunks = [lease.chunk for lease in state.held() if not lease.lost]
+        if chunks:
+            renew_leases(crew.pulse, chunks, crew.options.lease_s)
+
+
+def _give_back(crew: Crew, state: _State) -> None:
+    """Frees what is still held; on a broken connection the leases simply run out."""
+    chunks = [lease.chunk for lease in state.held() if not lease.lost]
+    if chunks and not crew.pulse.broken and not crew.pulse.closed:
+        try:
+            release_chunks(crew.pulse, chunks)
+        except Exception as error:  # noqa: BLE001
+            state.fail(error)

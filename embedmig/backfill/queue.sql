@@ -1,0 +1,27 @@
+-- name: cut
+-- The moment up to which a claim looks: entries are forgotten by list, this only bounds where they are searched for.
+SELECT clock_timestamp()::text AS cut;
+
+-- name: seen
+-- What is queued in a bucket, by key, the oldest first. edited: the last edit, by its own seq or that of the entry it
+-- stands for; updates of one row are in the order of their seq, since its lock was held between.
+SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS brought_seqs,
+       max(coalesce(origin, seq)) FILTER (WHERE kind = 'e') AS edited,
+       coalesce(max(settled), 0)::int AS settled,
+       (extract(epoch FROM min(queued_at) FILTER (WHERE kind <> 'a') - timestamptz '2000-01-01 00:00:00+00')
+        * 1000000)::bigint AS queued_us
+  FROM (SELECT key, seq, kind, settled, origin, queued_at FROM embedmig.pending
+         WHERE slot_id = %(slot_id)s AND bucket = %(bucket)s AND ready <= %(cut)s::timestamptz
+         ORDER BY ready LIMIT %(entries)s) AS entry
+ GROUP BY key ORDER BY key IS NOT NULL, min(seq) LIMIT %(keys)s;
+
+-- name: queue_key
+-- Queues one key for one slot, as an edit would.
+INSERT INTO embedmig.pending (slot_id, bucket, key)
+VALUES (%(slot_id)s, embedmig.bucket_v1(%(key)s::text[]), %(key)s::text[]);
+
+-- name: forget_expired
+-- Vectors that the application brought are remembered for 7 days.
+DELETE FROM embedmig.pending
+ WHERE slot_id = ANY (%(slot_ids)s) AND kind = 'a' AND ready = 'infinity'
+   AND queued_at < clock_timestamp() - interval '7 days';

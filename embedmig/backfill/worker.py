@@ -1,0 +1,191 @@
+"""A worker: three connections, the slots' statements and models, and the pipeline, begun anew after an outage."""
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psycopg
+
+from embedmig.backfill.chunks import Claimant
+from embedmig.backfill.embedding import SlotEmbedder
+from embedmig.backfill.groups import Group
+from embedmig.backfill.hot import HotWatch, has_ann_index
+from embedmig.backfill.key_text import keep_key_text
+from embedmig.backfill.keys import accept_raw_arrays
+from embedmig.backfill.pipeline import Crew, WorkerOptions, run_pipeline
+from embedmig.backfill.reading import Source, open_source
+from embedmig.backfill.targets import open_target
+from embedmig.backfill.tokens import TokenCounter
+from embedmig.backfill.vector_cache import VectorCache
+from embedmig.backfill.writing import Written
+from embedmig.catalog.models import get_fingerprint
+from embedmig.db import Connection, Database
+from embedmig.embedders import Embedder, Fingerprint, check_fingerprint, load_embedder
+from embedmig.errors import DatabaseError
+from embedmig.types import Collection, Model, Placement, Slot
+
+PATIENCE_S = 60.0
+"""How long a worker tries to reach a server that is gone."""
+
+Loader = Callable[[Model], Embedder]
+
+
+@dataclass
+class WorkerStats:
+    """What a worker has to say beyond what it writes into its chunks; read while it changes."""
+
+    groups: int = 0
+    rows: int = 0
+    queued_again: int = 0
+    hot_share: float | None = None
+    hot_collapsed: bool = False
+    repeated_texts: int = 0
+    """Texts that needed no model call, because another row had the same."""
+    truncated: int = 0
+    """Texts longer than the model takes."""
+    outages: int = 0
+
+
+def run_worker(
+    db: Database,
+    collection: Collection,
+    slots: Sequence[Slot],
+    stop: threading.Event,
+    *,
+    options: WorkerOptions | None = None,
+    stats: WorkerStats | None = None,
+    load: Loader = load_embedder,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Works on all that is to be done for ``slots`` until ``stop`` is set, together with whoever else does.
+
+    An outage of the database costs the groups in hand: it goes on when the server is back within ``patience_s``, and
+    raises DatabaseError else. Raises ProviderError (FingerprintError when the model changed) as the model does.
+    """
+    options, stats = options or WorkerOptions(), stats or WorkerStats()
+    models = _Models(load, options.fingerprint_every_s, stats)
+    down_since: float | None = None
+    while not stop.is_set():
+        groups = stats.groups
+        try:
+            return _work(db, collection, slots, stop, options, stats, models)
+        except DatabaseError as error:
+            if not is_outage(error):
+                raise
+            if down_since is None or stats.groups > groups:
+                down_since = time.monotonic()
+            if time.monotonic() - down_since > patience_s:
+                raise
+            stats.outages += 1
+            stop.wait(random.uniform(0.2, 1.0))  # noqa: S311
+
+
+def is_outage(error: DatabaseError) -> bool:
+    """Whether the server went away or refused to talk, as opposed to refusing a statement."""
+    if not isinstance(error.__cause__, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "25")
+
+
+def _work(
+    db: Database,
+    collection: Collection,
+    slots: Sequence[Slot],
+    stop: threading.Event,
+    options: WorkerOptions,
+    stats: WorkerStats,
+    models: "_Models",
+) -> None:
+    name = _worker_name()
+    with ExitStack() as stack:
+        named = Database(db.url, application_name=name)
+        reader, writer, pulse = (stack.enter_context(named.connect()) for _ in range(3))
+        for conn in (reader, writer, pulse):
+            accept_raw_arrays(conn)
+            keep_key_text(conn, collection)
+        sources = [open_source(reader, collection, slot) for slot in slots]
+        models.learn(reader, slots)
+        claimant = Claimant(name=name, backend=writer.info.backend_pid, lease_s=options.lease_s)
+        crew = Crew(
+            claimant=claimant,
+            sources={source.slot.id: source for source in sources},
+            targets={source.slot.id: open_target(writer, source) for source in sources},
+            embedder_of=models.of,
+            reader=reader,
+            writer=writer,
+            pulse=pulse,
+            options=options,
+            on_written=_watch(reader, collection, slots, stop, stats),
+        )
+        run_pipeline(crew, stop)
+
+
+def _worker_name() -> str:
+    return f"embedmig {socket.gethostname()[:24]}:{os.getpid()}:{random.randrange(16**6):06x}"  # noqa: S311
+
+
+def _watch(
+    conn: Connection, collection: Collection, slots: Sequence[Slot], stop: threading.Event, stats: WorkerStats
+) -> Callable[[Group, Written, float], None]:
+    in_place = any(slot.placement is Placement.COLUMN for slot in slots)
+    hot = HotWatch(guarded=in_place and has_ann_index(conn, collection))
+
+    def on_written(group: Group, written: Written, seconds: float) -> None:
+        stats.groups += 1
+        stats.rows += written.rows
+        stats.queued_again += written.queued_again
+        if group.source.slot.placement is Placement.COLUMN and group.actions:
+            hot.note(written)
+            stats.hot_share, stats.hot_collapsed = hot.share, hot.collapsed
+            stop.wait(hot.pause_s(seconds))
+
+    return on_written
+
+
+class _Models:
+    """The slots' models, each loaded when its first text comes, its fingerprint checked then and every few minutes."""
+
+    def __init__(self, load: Loader, check_every_s: float, stats: WorkerStats) -> None:
+        self._load, self._check_every_s, self._stats = load, check_every_s, stats
+        self._lock = threading.Lock()
+        self._fingerprints: dict[int, Fingerprint | None] = {}
+        self._ready: dict[int, SlotEmbedder] = {}
+        self._checked: dict[int, float] = {}
+
+    def learn(self, conn: Connection, slots: Sequence[Slot]) -> None:
+        """Reads the fingerprints that the models must still have."""
+        for slot in slots:
+            stored = get_fingerprint(conn, slot.model)
+            self._fingerprints[slot.model.id] = None if stored is None else Fingerprint.from_bytes(stored)
+
+    def of(self, source: Source) -> SlotEmbedder:
+        """The slot's model, ready. Raises FingerprintError when it is no longer the one that was registered."""
+        slot = source.slot
+        with self._lock:
+            work = self._ready.get(slot.id)
+            if work is None:
+                embedder = self._load(slot.model)
+                work = self._ready[slot.id] = SlotEmbedder(
+                    model=slot.model,
+                    vector_type=slot.vector_type,
+                    embedder=embedder,
+                    tokens=TokenCounter(embedder),
+                    cache=VectorCache(),
+                )
+            self._check(work)
+            self._stats.repeated_texts = sum(ready.cache.found for ready in self._ready.values())
+            self._stats.truncated = sum(ready.tokens.truncated for ready in self._ready.values())
+        return work
+
+    def _check(self, work: SlotEmbedder) -> None:
+        stored, model = self._fingerprints.get(work.model.id), work.model
+        checked = self._checked.get(model.id)
+        if stored is None or (checked is not None and time.monotonic() - checked < self._check_every_s):
+            return
+        check_fingerprint(model, stored, work.embedder)
+        self._checked[model.id] = time.monotonic()
