@@ -52,7 +52,8 @@ class ReembedResult:
 
     collection: str
     outcome: str
-    """done; part: as much as was asked for; interrupted, or cancelled: go on by running it again."""
+    """done; part: as much as was asked for; unfinished: rows kept turning up; interrupted, cancelled. All but the first
+    are gone on with by running it again."""
     slots: tuple[SlotOutcome, ...]
     """Empty when interrupted: counting would have taken its time."""
     rows: int
@@ -145,6 +146,8 @@ class _Run:
                 outcome = self._work(slots)
                 if outcome != "slots changed" and (outcome != "done" or self._close(slots)):
                     break
+            else:
+                outcome = "unfinished"
             if outcome == "done" and self.options.follow:
                 outcome = self._follow(slots)
         except KeyboardInterrupt:
@@ -291,7 +294,7 @@ class _Run:
         with self.db.connect() as conn:
             keep_key_text(conn, self.collection)
             self._report(conn, slots, outcome, stats=self.stats)
-            if outcome in ("done", "part"):
+            if outcome in ("done", "part", "unfinished"):
                 outcomes = tuple(self._slot_outcome(conn, slot) for slot in slots)
         last = self.last
         assert last is not None

@@ -1,12 +1,17 @@
 """audit, verify and doctor: what is so, without changing it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from embedmig.backfill.census import Census, WrongRow, count_rows, find_wrong_rows
+from embedmig.backfill.key_text import keep_key_text
+from embedmig.catalog.collections import get_collection
 from embedmig.catalog.events import log_event
 from embedmig.catalog.serving import read_serving
-from embedmig.catalog.slots import get_slot
-from embedmig.db import Database
+from embedmig.catalog.slots import get_slot, list_slots
+from embedmig.db import Connection, Database
 from embedmig.settings import Settings, load_settings
+from embedmig.types import Collection, Maintainer, Slot
 from embedmig.validation.audit import Audit, audit_slot
 
 
@@ -53,3 +58,55 @@ def audit(
             seed=seed,
         )
         return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotVerified:
+    """One slot, row by row."""
+
+    slot: str
+    model: str
+    maintained_by: str
+    census: Census
+    wrong_rows: tuple[WrongRow, ...]
+    """The first of those that are not as they should be, when asked for."""
+    judged: bool
+    """Whether it counts for the whole: what the application maintains is shown only."""
+    ok: bool
+    """Nothing is wrong that nobody knows of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What ``verify`` found."""
+
+    collection: str
+    slots: tuple[SlotVerified, ...]
+    ok: bool
+    """Every row of the slots judged has a vector, of its model, of its present text, or is known to lack it."""
+
+
+def verify(db: Database, collection: str, *, slot: str | None = None, keys: int = 0) -> Verified:
+    """Reads the whole table in SQL, with no model call and no write: counts every row's state in every slot.
+
+    ``slot``: that one only, and judged whoever maintains it. ``keys``: show so many of the rows that are wrong.
+    """
+    with db.connect() as conn:
+        known = get_collection(conn, collection)
+        keep_key_text(conn, known)
+        slots = list_slots(conn, known) if slot is None else [get_slot(conn, known, slot)]
+        found = tuple(_verify_slot(conn, known, one, keys=keys, judged=slot is not None) for one in slots)
+    return Verified(collection=collection, slots=found, ok=all(one.ok for one in found if one.judged))
+
+
+def _verify_slot(conn: Connection, collection: Collection, slot: Slot, *, keys: int, judged: bool) -> SlotVerified:
+    census = count_rows(conn, collection, slot)
+    return SlotVerified(
+        slot=slot.name,
+        model=slot.model.key,
+        maintained_by=slot.maintained_by.value,
+        census=census,
+        wrong_rows=tuple(find_wrong_rows(conn, collection, slot, limit=keys)) if keys else (),
+        judged=judged or slot.maintained_by is Maintainer.EMBEDMIG,
+        ok=census.wrong == 0,
+    )
