@@ -28,6 +28,15 @@ class Ranking:
     """As pgvector's operator gives them: smaller is nearer."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    vectors: Floats
+    lengths: Floats
+    rows: Rows | None
+    """Where the vectors stood in the block, when some were left out."""
+    raw_keys: Sequence[Any]
+
+
 @dataclass
 class _Nearest:
     distances: Floats
@@ -61,11 +70,15 @@ class RunningTopK:
         self._lengths = np.linalg.norm(self._fast_queries, axis=1)
 
     def add(self, vectors: Floats, raw_keys: Sequence[Any]) -> None:
-        """Looks at a block: (n, d) vectors, which may be overwritten, and their n keys in any form."""
-        vectors, present = _prepare_block(vectors, self.distance)
-        squares = np.einsum("ij,ij->i", vectors, vectors)
+        """Looks at a block: (n, d) vectors and their n keys, in any form."""
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        rows = None
+        if self.distance is Distance.COSINE and not lengths.all():
+            rows = np.flatnonzero(lengths)
+            vectors, lengths = vectors[rows], lengths[rows]
+        block = _Block(vectors=vectors, lengths=lengths, rows=rows, raw_keys=raw_keys)
         for start in range(0, len(self.queries), QUERIES_AT_ONCE):
-            self._add_for(slice(start, start + QUERIES_AT_ONCE), vectors, squares, present, raw_keys)
+            self._add_for(range(start, min(start + QUERIES_AT_ONCE, len(self.queries))), block)
         self._rows_seen += len(raw_keys)
         self._forget_passed()
 
@@ -77,39 +90,44 @@ class RunningTopK:
             for nearest in self._nearest
         ]
 
-    def _add_for(
-        self, some: slice, vectors: Floats, squares: Floats, present: Rows | None, raw_keys: Sequence[Any]
-    ) -> None:
-        scores = self._fast_queries[some] @ vectors.T
+    def _add_for(self, some: range, block: "_Block") -> None:
+        scores = self._fast_queries[some.start : some.stop] @ block.vectors.T
         if self.distance is Distance.L2:
             scores *= -2
-            scores += squares
+            scores += block.lengths**2
+        elif self.distance is Distance.COSINE:
+            scores *= -1 / block.lengths
         else:
             np.negative(scores, out=scores)
-        longest = float(np.sqrt(squares.max(initial=0.0)))
-        candidates = self._candidates(some, scores, longest)
-        for query, rows in candidates:
-            distances = self._measure(query, vectors[rows])
-            numbers = rows if present is None else present[rows]
-            self._merge(query, distances, numbers, raw_keys)
+        for query, rows in self._candidates(some, scores, float(block.lengths.max(initial=0.0))):
+            distances = self._measure(query, block.vectors[rows])
+            self._merge(query, distances, rows if block.rows is None else block.rows[rows], block.raw_keys)
 
-    def _candidates(self, some: slice, scores: Floats, longest: float) -> list[tuple[int, Rows]]:
+    def _candidates(self, some: range, scores: Floats, longest: float) -> list[tuple[int, Rows]]:
         """The rows of the block that may be among the k nearest of each query; queries with none are left out."""
-        limits = self._limits(some, scores)
-        slack = _SLACK * self._lengths[some] * longest
-        if self.distance is Distance.L2:
-            slack = _SLACK * (self._lengths[some] + longest) ** 2
-        places = np.flatnonzero(scores <= (limits + slack)[:, None])
+        limits = self._limits(some, scores) + self._slack(some, longest)
+        places = np.flatnonzero(scores <= limits[:, None])
         if not places.size:
             return []
         queries, rows = np.divmod(places, scores.shape[1])
         bounds = np.flatnonzero(np.diff(queries)) + 1
         firsts = queries[np.concatenate(([0], bounds))]
-        return [(int(q) + (some.start or 0), part) for q, part in zip(firsts, np.split(rows, bounds), strict=True)]
+        return [(int(q) + some.start, part) for q, part in zip(firsts, np.split(rows, bounds), strict=True)]
 
-    def _limits(self, some: slice, scores: Floats) -> Floats:
+    def _slack(self, some: range, longest: float) -> Floats:
+        """How far each query's scores may be off."""
+        lengths = self._lengths[some.start : some.stop]
+        match self.distance:
+            case Distance.COSINE:
+                return np.full(len(some), _SLACK, dtype=np.float32)
+            case Distance.L2:
+                return np.asarray(_SLACK * (lengths + longest) ** 2, dtype=np.float32)
+            case Distance.INNER_PRODUCT:
+                return np.asarray(_SLACK * lengths * longest, dtype=np.float32)
+
+    def _limits(self, some: range, scores: Floats) -> Floats:
         """The score that a row must reach: of the k-th nearest so far, or of the k-th in the block."""
-        known = [self._score_of_last(query) for query in range(*some.indices(len(self.queries)))]
+        known = [self._score_of_last(query) for query in some]
         limits = np.array(known, dtype=np.float32)
         open_ = np.flatnonzero(np.isinf(limits))
         if open_.size and scores.shape[1] > self.k:
@@ -130,9 +148,13 @@ class RunningTopK:
     def _measure(self, query: int, vectors: Floats) -> Floats:
         vector, rows = self._exact_queries[query], vectors.astype(np.float64)
         if self.distance is Distance.L2:
-            return np.asarray(np.sqrt(((rows - vector) ** 2).sum(axis=1)), dtype=np.float32)
-        products = rows @ vector
-        return np.asarray(1 - products if self.distance is Distance.COSINE else -products, dtype=np.float32)
+            distances = np.sqrt(((rows - vector) ** 2).sum(axis=1))
+        elif self.distance is Distance.COSINE:
+            distances = 1 - rows @ vector / np.linalg.norm(rows, axis=1)
+        else:
+            distances = -(rows @ vector)
+        # Back to single precision, so that what differs by rounding alone is a tie.
+        return np.asarray(distances, dtype=np.float32)
 
     def _merge(self, query: int, distances: Floats, rows: Rows, raw_keys: Sequence[Any]) -> None:
         nearest, seen = self._nearest[query], self._rows_seen
@@ -162,15 +184,3 @@ def _in_doubles(vectors: Floats, distance: Distance) -> Doubles:
         lengths = np.linalg.norm(doubles, axis=1, keepdims=True)
         doubles /= np.where(lengths == 0, 1, lengths)
     return doubles
-
-
-def _prepare_block(vectors: Floats, distance: Distance) -> tuple[Floats, Rows | None]:
-    """The block at unit length where cosine asks for it; with zeros left out, which rows are left, else None."""
-    if distance is not Distance.COSINE:
-        return vectors, None
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if lengths.all():
-        vectors /= lengths[:, None]
-        return vectors, None
-    present = np.flatnonzero(lengths)
-    return vectors[present] / lengths[present, None], present
