@@ -17,11 +17,6 @@ def sweep(conn: Connection, collection: Collection, slot: Slot) -> int:
     return _run(conn, "queue_stale", collection, slot) + _run(conn, "queue_orphans", collection, slot)
 
 
-def queue_missing(conn: Connection, collection: Collection, slot: Slot) -> int:
-    """Queues every row that has text and no vector in ``slot`` and is not queued; gives how many."""
-    return _run(conn, "queue_missing", collection, slot)
-
-
 def _run(conn: Connection, name: str, collection: Collection, slot: Slot) -> int:
     parts: dict[str, sql.Composable] = {
         "table": ident.table(collection),
@@ -31,7 +26,6 @@ def _run(conn: Connection, name: str, collection: Collection, slot: Slot) -> int
         "join_slot": ident.join_slot(collection, slot),
         "wants": ident.wants_vector(collection, "d"),
         "stale": ident.is_stale(collection, slot),
-        "missing": ident.is_missing(slot),
         "unwanted": fragments.is_unwanted(collection, slot),
         "gone": fragments.vectors_without_row(collection, slot),
     }

@@ -8,13 +8,6 @@ SELECT %(slot_id)s, embedmig.bucket_v1(found.key), found.key
    AND NOT EXISTS (SELECT FROM embedmig.pending p WHERE p.slot_id = %(slot_id)s AND p.key = found.key
                    AND p.ready < 'infinity');
 
--- name: queue_missing
-INSERT INTO embedmig.pending (slot_id, bucket, key)
-SELECT %(slot_id)s, embedmig.bucket_v1(found.key), found.key
-  FROM (SELECT {key_array} AS key FROM {table} AS d {join_slot} WHERE {wants} AND {missing}) AS found
- WHERE NOT EXISTS (SELECT FROM embedmig.pending p WHERE p.slot_id = %(slot_id)s AND p.key = found.key
-                   AND p.ready < 'infinity');
-
 -- name: queue_orphans
 INSERT INTO embedmig.pending (slot_id, bucket, key)
 SELECT %(slot_id)s, embedmig.bucket_v1(found.key), found.key

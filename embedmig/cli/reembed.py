@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from embedmig.backfill.running import ReembedResult
 
     OnProgress = Callable[[ReembedProgress], None]
+    FloatType = click.ParamType[float]
+else:
+    FloatType = click.ParamType
 
 
-class _Share(click.ParamType[float]):
+class _Share(FloatType):
     """``20%`` or ``0.2``."""
 
     name = "share"
