@@ -1,1 +1,101 @@
-"""Change the embedding model under a live Postgres + pgvector table."""
+"""Change the embedding model under a live Postgres + pgvector table.
+
+The public names, each loaded when it is first asked for, so that ``import embedmig`` costs nothing.
+The verbs of the command line are in ``embedmig.commands``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedmig.db.connection import Database
+    from embedmig.embedders.protocol import Embedder, EmbedderFactory
+    from embedmig.errors import (
+        AdapterInputError,
+        AdapterNotFittedError,
+        AdapterUnusableError,
+        ConflictError,
+        DatabaseError,
+        DimensionError,
+        EmbedmigError,
+        FingerprintError,
+        InvalidVectorError,
+        LeaseLostError,
+        LockedError,
+        ModelMismatchError,
+        NotFoundError,
+        PrivilegeError,
+        ProviderError,
+        RefusedError,
+        SettingsError,
+        UnsupportedError,
+        UnversionedVectorError,
+        UsageError,
+    )
+    from embedmig.search.aio import AsyncSearcher
+    from embedmig.search.hits import Hit
+    from embedmig.search.plan import Explanation
+    from embedmig.search.searcher import Searcher
+    from embedmig.settings import Settings, load_settings
+    from embedmig.types import Embedding, ServingKey
+
+__all__ = [
+    "AdapterInputError",
+    "AdapterNotFittedError",
+    "AdapterUnusableError",
+    "AsyncSearcher",
+    "ConflictError",
+    "Database",
+    "DatabaseError",
+    "DimensionError",
+    "Embedder",
+    "EmbedderFactory",
+    "Embedding",
+    "EmbedmigError",
+    "Explanation",
+    "FingerprintError",
+    "Hit",
+    "InvalidVectorError",
+    "LeaseLostError",
+    "LockedError",
+    "ModelMismatchError",
+    "NotFoundError",
+    "PrivilegeError",
+    "ProviderError",
+    "RefusedError",
+    "Searcher",
+    "ServingKey",
+    "Settings",
+    "SettingsError",
+    "UnsupportedError",
+    "UnversionedVectorError",
+    "UsageError",
+    "load_settings",
+]
+
+_ELSEWHERE = {
+    "AsyncSearcher": "search.aio",
+    "Database": "db.connection",
+    "Embedder": "embedders.protocol",
+    "EmbedderFactory": "embedders.protocol",
+    "Embedding": "types",
+    "Explanation": "search.plan",
+    "Hit": "search.hits",
+    "Searcher": "search.searcher",
+    "ServingKey": "types",
+    "Settings": "settings",
+    "load_settings": "settings",
+}
+"""Where a public name is defined; all others are errors."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"embedmig.{_ELSEWHERE.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

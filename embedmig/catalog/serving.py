@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from embedmig.catalog.collections import collection_from_row, get_collection
+from embedmig.catalog.collections import collection_from_row
 from embedmig.catalog.slots import slot_from_row
 from embedmig.db import Connection, Queries
-from embedmig.errors import RefusedError
+from embedmig.db.connection import AsyncConnection
+from embedmig.errors import NotFoundError, RefusedError
 from embedmig.types import Collection, Migration, Route, Slot
 
 QUERIES = Queries(__package__, "serving.sql")
@@ -57,14 +58,22 @@ class Serving:
 def read_serving(conn: Connection, name: str) -> Serving:
     """Raises NotFoundError when there is no such collection, RefusedError when it has no slot."""
     row = conn.execute(QUERIES["read_serving"], {"name": name}).fetchone()
-    if row is None:
-        get_collection(conn, name)
-        raise RefusedError(f"collection {name} has no route: run embedmig doctor")
-    return serving_from_json(row["serving"])
+    assert row is not None
+    return _from_row(name, row)
 
 
-def serving_from_json(found: Mapping[str, Any]) -> Serving:
-    """The value out of what ``read_serving`` selects. Raises RefusedError when the collection has no slot."""
+async def read_serving_async(conn: AsyncConnection, name: str) -> Serving:
+    """The same on an async connection."""
+    row = await (await conn.execute(QUERIES["read_serving"], {"name": name})).fetchone()
+    assert row is not None
+    return _from_row(name, row)
+
+
+def _from_row(name: str, row: Mapping[str, Any]) -> Serving:
+    found = row["serving"]
+    if found is None:
+        hint = f"register it, embedmig collection add {name}"
+        raise NotFoundError("collection", name, known=row["known"], hint=hint)
     slots = tuple(slot_from_row(row | _dates(row)) for row in found["slots"])
     collection = collection_from_row(found["collection"])
     if not slots:

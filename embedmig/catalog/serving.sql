@@ -1,7 +1,7 @@
 -- name: read_serving
 -- All that a search must know, in one snapshot: the epoch is that of these slots. Indexes are those over the slot's
 -- vector column, on its table or, where that is partitioned, on partitions that no index of the whole covers.
-SELECT jsonb_build_object(
+SELECT (SELECT jsonb_build_object(
     'collection', to_jsonb(c),
     'route', to_jsonb(r),
     'group_size', (SELECT count(*) FROM embedmig.collection o WHERE o.group_name = c.group_name),
@@ -38,6 +38,7 @@ SELECT jsonb_build_object(
                                                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
                                                AND d.refobjsubid = b.attnum)))
                      ) x ON true
-               WHERE s.collection_id = c.id AND s.dropped_at IS NULL)) AS serving
+               WHERE s.collection_id = c.id AND s.dropped_at IS NULL))
   FROM embedmig.collection c JOIN embedmig.route r ON r.group_name = c.group_name
- WHERE c.name = %(name)s;
+ WHERE c.name = %(name)s) AS serving,
+       ARRAY(SELECT o.name FROM embedmig.collection o ORDER BY 1) AS known;

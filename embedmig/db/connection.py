@@ -12,6 +12,7 @@ from psycopg.types import TypeInfo
 from embedmig.errors import DatabaseError, LockedError, PrivilegeError, RefusedError, UnsupportedError
 
 Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
+AsyncConnection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
 
 MIN_SERVER = 150000
 MIN_PGVECTOR = (0, 8)
@@ -55,15 +56,21 @@ class Database:
 
 def register_vector_types(conn: psycopg.Connection[Any]) -> None:
     """Lets numpy arrays go out as ``vector``, when the extension is there; nothing otherwise."""
+    _register(conn, TypeInfo.fetch(conn, "vector"), TypeInfo.fetch(conn, "halfvec"))
+
+
+async def register_vector_types_async(conn: psycopg.AsyncConnection[Any]) -> None:
+    """The same for an async connection."""
+    _register(conn, await TypeInfo.fetch(conn, "vector"), await TypeInfo.fetch(conn, "halfvec"))
+
+
+def _register(conn: psycopg.BaseConnection[Any], vector: TypeInfo | None, halfvec: TypeInfo | None) -> None:
     # Imported here: numpy costs more than half of what `embedmig --help` may take.
     from pgvector.psycopg.halfvec import register_halfvec_info
     from pgvector.psycopg.vector import register_vector_info
 
-    vector = TypeInfo.fetch(conn, "vector")
-    if vector is None:
-        return
-    register_vector_info(conn, vector)
-    halfvec = TypeInfo.fetch(conn, "halfvec")
+    if vector is not None:
+        register_vector_info(conn, vector)
     if halfvec is not None:
         register_halfvec_info(conn, halfvec)
 

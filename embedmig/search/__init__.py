@@ -1,0 +1,1 @@
+"""Searching: the plan is pure, the waiting is done in two thin files, ``searcher`` and ``aio``."""

@@ -1,0 +1,150 @@
+"""Searching, for callers with an event loop: the same steps as ``searcher``, with await, under the same names."""
+
+import asyncio
+from typing import Any, Self, Unpack
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool
+
+from embedmig.catalog.models import QUERIES as MODELS
+from embedmig.catalog.routes import QUERIES as ROUTES
+from embedmig.catalog.serving import read_serving_async
+from embedmig.db.connection import AsyncConnection, register_vector_types_async, translated_errors
+from embedmig.errors import UsageError
+from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.embedding import check_model, embed_query, is_checked
+from embedmig.search.hits import Hit
+from embedmig.search.plan import Explanation, SearchPlan, View, plan
+from embedmig.search.request import SearchOptions, SearchRequest, make_request
+from embedmig.search.routing import require_routing_key
+from embedmig.types import Embedding, Model, ServingKey
+
+
+class AsyncSearcher(SearcherBase):
+    """Searches one collection, from any number of tasks of one event loop. A model computes in a thread beside it."""
+
+    _pool: AsyncConnectionPool[AsyncConnection]
+
+    @classmethod
+    async def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
+        """As ``Searcher.connect``: ``async with await AsyncSearcher.connect("docs") as search``."""
+        searcher = cls(collection, **options)
+        pool_options = searcher._pool_options()
+        # One connection of its own first: it says what is wrong, where a pool tries again until its time is out.
+        with translated_errors():
+            async with await psycopg.AsyncConnection.connect(searcher._url, **pool_options["kwargs"]) as conn:
+                searcher._begin(await read_serving_async(conn, collection))
+        searcher._pool = AsyncConnectionPool(configure=register_vector_types_async, open=False, **pool_options)
+        await searcher._pool.open()
+        return searcher
+
+    async def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """As ``Searcher.search``."""
+        request = make_request(query, k, **options)
+        if self._is_due():
+            await self._keep_up()
+        search_plan = await self._plan(request)
+        for attempt in range(ATTEMPTS):
+            hits = await self._execute(search_plan, attempt)
+            if hits is not None:
+                return hits
+            search_plan = await self._plan(request, search_plan.embedding)
+        raise self._give_up()
+
+    __call__ = search
+
+    async def explain(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> Explanation:
+        """As ``Searcher.explain``."""
+        request = make_request(query, k, **options)
+        await self._look_again()
+        return (await self._plan(request)).explain()
+
+    async def serving(self, routing_key: str | None = None) -> ServingKey:
+        """As ``Searcher.serving``."""
+        routing_key, view = require_routing_key(routing_key), self._view
+        with translated_errors():
+            async with self._pool.connection() as conn:
+                group = {"group": view.serving.collection.group}
+                route = await (await conn.execute(ROUTES["find_route"], group)).fetchone()
+                if route is None or route["epoch"] != view.epoch:
+                    view = self._adopt(await read_serving_async(conn, self.collection))
+        return view.serving_key(routing_key)
+
+    async def close(self) -> None:
+        """Gives the connections back. Searches after it raise DatabaseError."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
+        view = self._view
+        try:
+            return await self._plan_on(view, request, embedded)
+        except UsageError:
+            fresh = await self._look_again()
+            if fresh.epoch == view.epoch:
+                raise
+            return await self._plan_on(fresh, request, embedded)
+
+    async def _plan_on(self, view: View, request: SearchRequest, embedded: Embedding | None) -> SearchPlan:
+        choice = view.choose(request.routing_key)
+        embedding = request.embedding or embedded
+        if request.text is not None and (embedding is None or embedding.model != choice.slot.model.key):
+            embedding = await self._embed(choice.slot.model, request.text)
+        assert embedding is not None
+        return plan(embedding, view, choice, request)
+
+    async def _embed(self, model: Model, text: str) -> Embedding:
+        if not await asyncio.to_thread(is_checked, model):
+            with translated_errors():
+                async with self._pool.connection() as conn:
+                    found = await (await conn.execute(MODELS["find_fingerprint"], {"id": model.id})).fetchone()
+            await asyncio.to_thread(check_model, model, None if found is None else found["fingerprint"])
+        return await asyncio.to_thread(embed_query, model, text)
+
+    async def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
+        with translated_errors():
+            async with self._pool.connection() as conn:
+                rows: list[tuple[Any, ...]] = []
+                gone: psycopg.Error | None = None
+                try:
+                    cursor = conn.cursor(row_factory=tuple_row)
+                    await cursor.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
+                    rows = await cursor.fetchall()
+                except GONE as error:
+                    gone = error
+                except psycopg.Error as error:
+                    if not self._may_reconnect(conn, error, attempt):
+                        raise
+                    await conn.close()
+                    return None
+                # On the same connection: another one may lead to a standby that is farther behind.
+                if (
+                    not rows
+                    and self._adopt(await read_serving_async(conn, self.collection)).epoch != search_plan.view.epoch
+                ):
+                    return None
+                if gone is not None:
+                    raise gone
+        return search_plan.hits(rows)
+
+    async def _look_again(self) -> View:
+        with translated_errors():
+            async with self._pool.connection() as conn:
+                return self._adopt(await read_serving_async(conn, self.collection))
+
+    async def _keep_up(self) -> None:
+        await self._look_again()
+        report = self._pin_report()
+        if report is None:
+            return
+        try:
+            async with self._pool.connection() as conn:
+                await conn.execute(ROUTES["report_pin"], report)
+        except psycopg.Error as error:
+            self._not_reported(error)

@@ -1,0 +1,146 @@
+"""What both searchers do without waiting: what they were opened with, the present view, when to look again."""
+
+import logging
+import os
+import socket
+import time
+from typing import Any, TypedDict, Unpack
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+
+from embedmig.catalog.serving import Serving
+from embedmig.errors import DatabaseError
+from embedmig.search.plan import View, make_view, require_pin_allowed
+from embedmig.search.routing import Pin, read_pin
+from embedmig.settings import Settings, load_settings
+from embedmig.settings import database_url as configured_url
+
+ATTEMPTS = 20
+"""How often one search is sent before it gives up: anew each time the route changed or a connection was lost."""
+READ_AGAIN_S = 60.0
+"""How old a reading of the catalog may grow. What must be exact rides in the statement; this is for indexes, filters
+and states of models. A pinned process reports itself as often."""
+
+GONE = (pg.UndefinedColumn, pg.UndefinedTable)
+"""A step of the migration may have removed or renamed it: the epoch tells."""
+OUTDATED = (pg.FeatureNotSupported, pg.InvalidSqlStatementName, pg.DuplicatePreparedStatement)
+"""What a connection has prepared does not fit any more (a column changed its type) or is not there (a pooler, DISCARD
+ALL): another connection may do."""
+
+_log = logging.getLogger(__name__)
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The keywords that both searchers connect with."""
+
+    database_url: str | None
+    """Without it, the settings name the server."""
+    settings: Settings | None
+    """Without it, embedmig.toml and the environment."""
+    max_connections: int
+    """8 by default. Further searches wait for a free one."""
+    timeout_s: float
+    """How long a search waits for a free connection: 10 by default."""
+    prepared: bool
+    """False for a pooler that cannot keep prepared statements."""
+
+
+class SearcherBase:
+    """The state of a searcher. A view is replaced whole, so that threads need no lock."""
+
+    def __init__(self, collection: str, **options: Unpack[ConnectOptions]) -> None:
+        self.collection = collection
+        self._settings = options.get("settings") or load_settings()
+        self._url = options.get("database_url") or configured_url(self._settings)
+        self._max_connections = options.get("max_connections", 8)
+        self._prepared = options.get("prepared", True)
+        self._timeout_s = options.get("timeout_s", 10.0)
+        self._view: View
+        self._pin: Pin | None = None
+        self._due_s = 0.0
+
+    def _pool_options(self) -> dict[str, Any]:
+        connection = {
+            "autocommit": True,
+            "row_factory": dict_row,
+            "connect_timeout": 10,
+            "fallback_application_name": "embedmig",
+            "prepare_threshold": 5 if self._prepared else None,
+        }
+        return {
+            "conninfo": self._url,
+            "kwargs": connection,
+            "min_size": 1,
+            "max_size": self._max_connections,
+            "timeout": self._timeout_s,
+        }
+
+    def _begin(self, serving: Serving) -> None:
+        """Takes the first view. Raises RefusedError when this process may not be pinned as its environment says."""
+        self._pin = read_pin(self._settings.active_index, os.environ, self.collection, serving.group_size)
+        self._view = self._checked_view(serving, None)
+        # A pinned process reports itself at its first search.
+        self._due_s = time.monotonic() + (READ_AGAIN_S if self._pin is None else 0)
+
+    def _adopt(self, serving: Serving) -> View:
+        """The view of a fresh reading, from now on everybody's."""
+        present = self._view
+        if serving != present.serving:
+            self._view = present = self._checked_view(serving, present)
+        return present
+
+    def _checked_view(self, serving: Serving, before: View | None) -> View:
+        view = make_view(serving, self._pin)
+        if view.pinned is None:
+            return view
+        pin, slot = view.pinned
+        if before is None or before.pinned is None or before.pinned[1].id != slot.id:
+            require_pin_allowed(view)
+        no_migration = serving.migration is None and pin.value in ("old", "new")
+        if no_migration and (before is None or before.serving.migration is not None):
+            _log.warning(
+                "%s=%s, but %s has no open migration: both mean its only slot, %s",
+                pin.variable, pin.value, self.collection, slot.name,
+            )  # fmt: skip
+        return view
+
+    def _is_due(self) -> bool:
+        """True once a minute, for one caller."""
+        now = time.monotonic()
+        if now < self._due_s:
+            return False
+        self._due_s = now + READ_AGAIN_S
+        return True
+
+    def _pin_report(self) -> dict[str, Any] | None:
+        """The values of ``report_pin``; None when nothing pins this process."""
+        view = self._view
+        if view.pinned is None:
+            return None
+        pin, slot = view.pinned
+        return {
+            "collection_id": view.serving.collection.id,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pin": pin.value,
+            "slot_id": slot.id,
+            "epoch": view.epoch,
+        }
+
+    def _may_reconnect(self, connection: psycopg.BaseConnection[Any], error: psycopg.Error, attempt: int) -> bool:
+        """Whether another connection may answer where this one failed. A search writes nothing and can be repeated; as
+        often as there are connections, since all may have been lost at once."""
+        lost = connection.closed or isinstance(error, OUTDATED)
+        return lost and attempt <= self._max_connections
+
+    def _not_reported(self, error: Exception) -> None:
+        """A search goes on without its report: on a standby nothing can be written."""
+        _log.warning("%s: could not report the pin of this process: %s", self.collection, error)
+
+    def _give_up(self) -> DatabaseError:
+        return DatabaseError(
+            f"{self.collection}: the route changed, or a connection was lost, during each of {ATTEMPTS} attempts of one"
+            " search: try again"
+        )

@@ -1,0 +1,222 @@
+"""Decides a search: slot, statement, parameters, and what the rows mean. Pure: nothing here waits."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from embedmig.catalog.serving import Serving
+from embedmig.errors import ModelMismatchError, RefusedError, UsageError
+from embedmig.search.filters import Filter, compile_filter
+from embedmig.search.hits import NO_COLUMNS, Hit
+from embedmig.search.indexes import find_index
+from embedmig.search.request import SearchRequest
+from embedmig.search.routing import Choice, Pin, choose_slot, explain_choice, pinned_slot
+from embedmig.search.statement import Shape, Statement, compose
+from embedmig.types import Embedding, ServingKey, Slot
+
+_STATEMENTS_KEPT = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """The catalog as one reading of it showed it, with the pin of this process, and statements written so far."""
+
+    serving: Serving
+    pinned: tuple[Pin, Slot] | None
+    statements: dict[Shape, Statement] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The route's epoch in this reading."""
+        return self.serving.route.epoch
+
+    def choose(self, routing_key: str | None) -> Choice:
+        """The slot that a request is answered from."""
+        return choose_slot(self.serving, self.pinned, routing_key)
+
+    def serving_key(self, routing_key: str | None) -> ServingKey:
+        """What caches of answers to such a request carry."""
+        slot = self.choose(routing_key).slot
+        return ServingKey(model=slot.model.key, slot=slot.name, epoch=self.epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a search goes where it goes. Nothing was executed."""
+
+    collection: str
+    slot: str
+    model: str
+    epoch: int
+    why: str
+    pin: str | None
+    index: str | None
+    """The ANN index that the statement is written for; None: every row is compared."""
+    sql: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchPlan:
+    """A search ready to be sent: ``sql`` with ``params`` by name, for ``slot``."""
+
+    embedding: Embedding
+    view: View
+    choice: Choice
+    statement: Statement
+    params: Mapping[str, Any]
+    columns: tuple[str, ...]
+    max_distance: float | None
+
+    @property
+    def sql(self) -> bytes:
+        """One statement. It gives no row when the catalog is another than it was planned for."""
+        return self.statement.sql
+
+    @property
+    def slot(self) -> Slot:
+        """Where the answer comes from."""
+        return self.choice.slot
+
+    def hits(self, rows: Sequence[Sequence[Any]]) -> list[Hit]:
+        """Nearest first; without those beyond the slot's cut-off."""
+        serving, slot, names = self.view.serving, self.slot, self.columns
+        width = len(serving.collection.key)
+        model = (slot.model.key, bridged_name(serving, slot))
+        hits = [
+            Hit(
+                row[0] if width == 1 else tuple(row[:width]),
+                row[width],
+                slot.name,
+                model[row[width + 1]],
+                row[width + 2],
+                dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
+            )
+            # An iterative scan gives nearly the order, not the order.
+            for row in sorted(rows, key=itemgetter(width))
+        ]
+        return hits if self.max_distance is None else [hit for hit in hits if hit.distance <= self.max_distance]
+
+    def explain(self) -> Explanation:
+        """Why it goes where it goes."""
+        return Explanation(
+            collection=self.view.serving.collection.name,
+            slot=self.slot.name,
+            model=self.slot.model.key,
+            epoch=self.view.epoch,
+            why=explain_choice(self.view.serving, self.choice),
+            pin=None if self.choice.pin is None else self.choice.pin.value,
+            index=self.statement.index,
+            sql=self.sql.decode(),
+        )
+
+
+def make_view(serving: Serving, pin: Pin | None) -> View:
+    """Raises NotFoundError when the pin names no slot."""
+    return View(serving=serving, pinned=None if pin is None else (pin, pinned_slot(serving, pin)))
+
+
+def require_pin_allowed(view: View) -> None:
+    """Raises RefusedError when the process is pinned to a target that was never filled, has failures that nobody
+    ignored, or has no valid index. A pin to the source, or to the only slot, always goes."""
+    serving = view.serving
+    if view.pinned is None or serving.target is None or view.pinned[1].id != serving.target.id:
+        return
+    (pin, slot), name = view.pinned, serving.collection.name
+    wrong = None
+    if slot.filled_at is None:
+        wrong = f"was never filled: embedmig reembed {name}"
+    elif slot.id in serving.failing:
+        wrong = f"has rows that could not be embedded: embedmig failures list {name}, then retry or ignore them"
+    elif find_index(serving, slot) is None:
+        wrong = f"has no valid index: embedmig index {name}"
+    if wrong is not None:
+        raise RefusedError(f"{pin.variable}={pin.value} pins this process to slot {slot.name} of {name}, which {wrong}")
+
+
+def plan(embedding: Embedding, view: View, choice: Choice, request: SearchRequest) -> SearchPlan:
+    """The statement for a request whose slot is chosen and whose query is a vector.
+
+    Raises ModelMismatchError and DimensionError when the vector is not of the slot's model, UsageError for a filter or
+    a cut-off that cannot be.
+    """
+    serving, slot, pinned = view.serving, choice.slot, choice.pin is not None
+    require_model(embedding, slot, view.epoch)
+    condition = None
+    if request.where is not None:
+        condition = compile_filter(request.where, request.params, serving.collection)
+    shape = Shape(
+        slot_id=slot.id,
+        pinned=pinned,
+        k=request.k,
+        filter=None if condition is None else condition.text,
+        columns=request.columns,
+        ef_search=request.ef_search,
+        exact=request.exact,
+    )
+    return SearchPlan(
+        embedding=embedding,
+        view=view,
+        choice=choice,
+        statement=_statement(view, slot, shape),
+        params=_params(embedding, view, slot, condition, pinned=pinned),
+        columns=request.columns,
+        max_distance=find_cut_off(request.max_distance, serving, slot),
+    )
+
+
+def require_model(embedding: Embedding, slot: Slot, epoch: int) -> None:
+    """Raises ModelMismatchError with what is served now, DimensionError for another length."""
+    if embedding.model != slot.model.key:
+        raise ModelMismatchError(query_model=embedding.model, slot_model=slot.model.key, slot=slot.name, epoch=epoch)
+    embedding.require_dimensions(slot.model)
+
+
+def find_cut_off(asked: float | Mapping[str, float] | None, serving: Serving, slot: Slot) -> float | None:
+    """The largest distance that this slot's hits may have; None: any.
+
+    Raises UsageError for one number while two slots live, and for a name that no slot of this collection has or had.
+    """
+    if asked is None:
+        return None
+    names = [live.name for live in serving.slots]
+    if not isinstance(asked, Mapping):
+        if len(names) > 1:
+            raise UsageError(
+                f"one max_distance for slots {' and '.join(names)}: distances of two models do not compare, and a"
+                f" cut-off tuned on one empties the results of the other. Give each its own: {{{names[0]!r}: ..., ...}}"
+            )
+        return float(asked)
+    for name in asked:
+        # A slot that was dropped may stay in the caller's table: names are never used again.
+        if name not in names and not re.fullmatch(r"v[0-9]+", name):
+            raise UsageError(f"max_distance names slot {name}; there are: {', '.join(names)}")
+    return None if slot.name not in asked else float(asked[slot.name])
+
+
+def bridged_name(serving: Serving, slot: Slot) -> str:
+    """What made the bridged vectors of a slot."""
+    origin = serving.source.model.key if serving.source.id != slot.id else ""
+    return f"{origin}->{slot.model.key}"
+
+
+def _statement(view: View, slot: Slot, shape: Shape) -> Statement:
+    """Written once a shape and reading of the catalog: writing it takes longer than planning with it."""
+    found = view.statements.get(shape)
+    if found is None:
+        if len(view.statements) >= _STATEMENTS_KEPT:
+            view.statements.clear()
+        found = view.statements[shape] = compose(view.serving, slot, shape)
+    return found
+
+
+def _params(embedding: Embedding, view: View, slot: Slot, condition: Filter | None, *, pinned: bool) -> dict[str, Any]:
+    params: dict[str, Any] = {} if condition is None else dict(condition.params)
+    params["embedmig_query"] = embedding.values
+    if pinned:
+        params["embedmig_slot_id"] = slot.id
+    else:
+        params["embedmig_group"] = view.serving.collection.group
+        params["embedmig_epoch"] = view.epoch
+    return params

@@ -1,0 +1,149 @@
+"""Searching, for callers who wait."""
+
+from typing import Any, Self, Unpack
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool
+
+from embedmig.catalog.models import get_fingerprint
+from embedmig.catalog.routes import QUERIES as ROUTES
+from embedmig.catalog.serving import read_serving
+from embedmig.db import Connection, Database, register_vector_types
+from embedmig.db.connection import translated_errors
+from embedmig.errors import UsageError
+from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.embedding import check_model, embed_query, is_checked
+from embedmig.search.hits import Hit
+from embedmig.search.plan import Explanation, SearchPlan, View, plan
+from embedmig.search.request import SearchOptions, SearchRequest, make_request
+from embedmig.search.routing import require_routing_key
+from embedmig.types import Embedding, Model, ServingKey
+
+
+class Searcher(SearcherBase):
+    """Searches one collection, from any number of threads: the pool, the route and the models are kept here."""
+
+    _pool: ConnectionPool[Connection]
+
+    @classmethod
+    def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
+        """A searcher to use as a context manager, or to ``close``.
+
+        Raises NotFoundError, DatabaseError, and RefusedError when EMBEDMIG_ACTIVE_INDEX pins this process to a target
+        that was never filled, has failures or has no valid index.
+        """
+        searcher = cls(collection, **options)
+        # One connection of its own first: it says what is wrong, where a pool tries again until its time is out.
+        with Database(searcher._url).connect() as conn:
+            searcher._begin(read_serving(conn, collection))
+        searcher._pool = ConnectionPool(configure=register_vector_types, open=True, **searcher._pool_options())
+        return searcher
+
+    def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """The ``k`` nearest rows, nearest first. A text is embedded by the model of the slot that answers.
+
+        Raises UnversionedVectorError for a vector without its model, ModelMismatchError for one of another model than
+        the slot's, DimensionError, UsageError, DatabaseError, ProviderError.
+        """
+        request = make_request(query, k, **options)
+        if self._is_due():
+            self._keep_up()
+        search_plan = self._plan(request)
+        for attempt in range(ATTEMPTS):
+            hits = self._execute(search_plan, attempt)
+            if hits is not None:
+                return hits
+            search_plan = self._plan(request, search_plan.embedding)
+        raise self._give_up()
+
+    __call__ = search
+
+    def explain(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> Explanation:
+        """Which slot, which model, and why. Refuses what ``search`` refuses; nothing is searched."""
+        request = make_request(query, k, **options)
+        self._look_again()
+        return self._plan(request).explain()
+
+    def serving(self, routing_key: str | None = None) -> ServingKey:
+        """What serves this key now, read from the database: caches of query vectors key on the model, caches of answers
+        on all three. Without a key, the source below a share of 100 and the target at 100."""
+        routing_key, view = require_routing_key(routing_key), self._view
+        with translated_errors(), self._pool.connection() as conn:
+            route = conn.execute(ROUTES["find_route"], {"group": view.serving.collection.group}).fetchone()
+            if route is None or route["epoch"] != view.epoch:
+                view = self._adopt(read_serving(conn, self.collection))
+        return view.serving_key(routing_key)
+
+    def close(self) -> None:
+        """Gives the connections back. Searches after it raise DatabaseError."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
+        """On the present view. What is refused there is judged once more on a fresh one: the view may be behind."""
+        view = self._view
+        try:
+            return self._plan_on(view, request, embedded)
+        except UsageError:
+            fresh = self._look_again()
+            if fresh.epoch == view.epoch:
+                raise
+            return self._plan_on(fresh, request, embedded)
+
+    def _plan_on(self, view: View, request: SearchRequest, embedded: Embedding | None) -> SearchPlan:
+        choice = view.choose(request.routing_key)
+        embedding = request.embedding or embedded
+        if request.text is not None and (embedding is None or embedding.model != choice.slot.model.key):
+            embedding = self._embed(choice.slot.model, request.text)
+        assert embedding is not None
+        return plan(embedding, view, choice, request)
+
+    def _embed(self, model: Model, text: str) -> Embedding:
+        if not is_checked(model):
+            with translated_errors(), self._pool.connection() as conn:
+                stored = get_fingerprint(conn, model)
+            check_model(model, stored)
+        return embed_query(model, text)
+
+    def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
+        """The hits; None when the catalog or the connection is another than it was planned for."""
+        with translated_errors(), self._pool.connection() as conn:
+            rows: list[tuple[Any, ...]] = []
+            gone: psycopg.Error | None = None
+            try:
+                cursor = conn.cursor(row_factory=tuple_row)
+                rows = cursor.execute(search_plan.sql, search_plan.params, prepare=self._prepared).fetchall()
+            except GONE as error:
+                gone = error
+            except psycopg.Error as error:
+                if not self._may_reconnect(conn, error, attempt):
+                    raise
+                conn.close()
+                return None
+            # On the same connection: another one may lead to a standby that is farther behind.
+            if not rows and self._adopt(read_serving(conn, self.collection)).epoch != search_plan.view.epoch:
+                return None
+            if gone is not None:
+                raise gone
+        return search_plan.hits(rows)
+
+    def _look_again(self) -> View:
+        with translated_errors(), self._pool.connection() as conn:
+            return self._adopt(read_serving(conn, self.collection))
+
+    def _keep_up(self) -> None:
+        self._look_again()
+        report = self._pin_report()
+        if report is None:
+            return
+        try:
+            with self._pool.connection() as conn:
+                conn.execute(ROUTES["report_pin"], report)
+        except psycopg.Error as error:
+            self._not_reported(error)
