@@ -73,9 +73,8 @@ def missing_for_ramp(facts: Facts) -> tuple[str, ...]:
     """What stands between a target and any share of the traffic, one sentence each; empty when it may serve."""
     missing = []
     if not facts.target_complete:
-        missing.append(
-            f"slot {facts.target} is incomplete ({'; '.join(facts.incomplete_why)}): embedmig reembed {facts.collection}"
-        )
+        why = "; ".join(facts.incomplete_why)
+        missing.append(f"slot {facts.target} is incomplete ({why}): embedmig reembed {facts.collection}")
     if not facts.index_valid:
         missing.append(f"slot {facts.target} has no valid index: embedmig index {facts.collection}")
     if not facts.report_stands:

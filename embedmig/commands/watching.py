@@ -1,10 +1,128 @@
 """status and events: what is, and what was done."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from embedmig.backfill.census import Census, count_rows
+from embedmig.catalog import migrations, reports, routes, slots
+from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.events import Event, list_events
-from embedmig.db import Database
+from embedmig.catalog.routes import Pin
+from embedmig.catalog.tails import Tail, get_tail
+from embedmig.db import Connection, Database
+from embedmig.rollout.facts import gather_facts
+from embedmig.schema.indexes import IndexState, index_state
+from embedmig.schema.inspection import describe_table
+from embedmig.settings import Settings, load_settings
+from embedmig.stages import NextStep, Stage, missing_for_ramp, next_step, stage_of
+from embedmig.types import Collection, Migration, Slot
+
+COUNTED_UP_TO_ROWS = 200_000
+"""Tables of this size are counted by ``status`` unasked: well under a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotStatus:
+    """One slot as it stands."""
+
+    name: str
+    model: str
+    model_state: str
+    placement: str
+    maintained_by: str
+    vectors_in: str
+    filled_at: datetime | None
+    index: IndexState
+    tail: Tail
+    census: Census | None
+    """Exact counts; None where the table was not read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionStatus:
+    """One collection at a glance: where it stands, what serves, the next command and the one that leads back."""
+
+    collection: str
+    table: str
+    stage: Stage
+    source: str
+    target: str | None
+    slots: list[SlotStatus]
+    percent: float
+    """Of the requests, served by the target by the stored route."""
+    epoch: int
+    route_since: datetime
+    pins: list[Pin]
+    report: str | None
+    handover_at: datetime | None
+    way_back_ends_at: datetime | None
+    missing_for_ramp: list[str]
+    next: NextStep
+    back: str | None
+    """The one command to go back; None when there is nothing to go back from."""
+
+
+def status(
+    db: Database, collection: str | None = None, *, count: bool | None = None, settings: Settings | None = None
+) -> list[CollectionStatus]:
+    """Where each collection (or the one) stands. ``count``: read the whole tables for exact counts; by default those
+    of up to 200,000 rows."""
+    with db.connect() as conn:
+        chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
+        return [_status_of(conn, each, count, settings or load_settings()) for each in chosen]
 
 
 def events(db: Database, collection: str | None = None, *, limit: int = 50) -> list[Event]:
     """The append-only log, newest first."""
     with db.connect() as conn:
         return list_events(conn, collection, limit=limit)
+
+
+def _status_of(conn: Connection, collection: Collection, count: bool | None, settings: Settings) -> CollectionStatus:
+    if count is None:
+        count = describe_table(conn, collection.schema, collection.table).rows <= COUNTED_UP_TO_ROWS
+    facts = gather_facts(conn, collection, settings, counted=False)
+    migration = migrations.find_migration(conn, collection)
+    route = routes.get_route(conn, collection.group)
+    return CollectionStatus(
+        collection=collection.name,
+        table=collection.qualified,
+        stage=stage_of(facts),
+        source=facts.source,
+        target=facts.target,
+        slots=[_slot_status(conn, collection, slot, count) for slot in slots.list_slots(conn, collection)],
+        percent=route.percent,
+        epoch=route.epoch,
+        route_since=route.changed_at,
+        pins=routes.live_pins(conn, collection),
+        report=_report(conn, migration),
+        handover_at=migration.handover_at if migration else None,
+        way_back_ends_at=migration.way_back_ends_at if migration else None,
+        missing_for_ramp=list(missing_for_ramp(facts)) if facts.target else [],
+        next=next_step(facts),
+        back=f"embedmig rollback {collection.name}" if route.share_bp and not facts.retired else None,
+    )
+
+
+def _slot_status(conn: Connection, collection: Collection, slot: Slot, count: bool) -> SlotStatus:
+    return SlotStatus(
+        name=slot.name,
+        model=slot.model.key,
+        model_state=slot.model.state.value,
+        placement=slot.placement.value,
+        maintained_by=slot.maintained_by.value,
+        vectors_in=f"{slot.schema}.{slot.table}.{slot.vector_column}",
+        filled_at=slot.filled_at,
+        index=index_state(conn, slot),
+        tail=get_tail(conn, slot),
+        census=count_rows(conn, collection, slot) if count else None,
+    )
+
+
+def _report(conn: Connection, migration: Migration | None) -> str | None:
+    report = reports.newest_report(conn, migration) if migration else None
+    if report is None:
+        return None
+    accepted = f", accepted: {report.accepted}" if report.accepted else ""
+    part = f" on {report.part:.0%} of the rows" if report.part < 1 else ""
+    return f"report {report.id} of {report.made_at:%Y-%m-%d %H:%M}: {report.verdict}{part}{accepted}"

@@ -1,0 +1,118 @@
+"""embedmig status"""
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from embedmig.cli.context import Context, common_options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from embedmig.commands.watching import CollectionStatus, SlotStatus
+
+
+@click.command()
+@click.argument("collection", required=False)
+@click.option("--count/--no-count", default=None, help="Read the whole tables for exact counts (default: small ones).")
+@common_options
+def status(ctx: Context, collection: str | None, count: bool | None) -> None:
+    """Where each collection stands, what serves, what comes next, and the command that leads back."""
+    from embedmig.commands import status as look
+
+    ctx.show(look(ctx.db, collection, count=count, settings=ctx.settings), _page)
+
+
+def _page(found: "list[CollectionStatus]") -> "RenderableType":
+    from rich.console import Group
+
+    if not found:
+        return "No collection is registered: embedmig init, or embedmig collection add"
+    return Group(*(_describe(each) for each in found))
+
+
+def _describe(one: "CollectionStatus") -> "RenderableType":
+    from rich.console import Group
+    from rich.markup import escape
+
+    way = f"{one.source} -> {one.target}" if one.target else one.source
+    lines = [
+        f"[bold]{one.collection}[/bold]  {escape(one.table)}  {way}  stage: [bold]{one.stage.value}[/bold]",
+        f"  route   {_route(one)}",
+    ]
+    lines += [f"  env     {name}={value} in this shell wins over the route here" for name, value in _pins_here(one)]
+    lines += [
+        f"  pinned  pid {pin.pid} on {pin.host} to {pin.pin} ({pin.slot}), seen {pin.seen_at:%H:%M:%S}"
+        for pin in one.pins
+    ]
+    if one.report:
+        lines.append(f"  report  {escape(one.report)}")
+    if one.handover_at:
+        lines.append(f"  edits   embedded for both slots since {one.handover_at:%Y-%m-%d %H:%M}")
+    if one.way_back_ends_at:
+        lines.append(
+            f"  no way back for rows written since {one.way_back_ends_at:%Y-%m-%d %H:%M}: the old model is gone"
+        )
+    lines += [f"  missing {escape(reason)}" for reason in one.missing_for_ramp]
+    lines.append(f"  next    [bold]{escape(one.next.command)}[/bold]  ({escape(one.next.why)})")
+    if one.back:
+        lines.append(f"  back    [bold]{one.back}[/bold]")
+    return Group(lines[0], _slots(one.slots), *lines[1:], "")
+
+
+def _route(one: "CollectionStatus") -> str:
+    since = f"since {one.route_since:%Y-%m-%d %H:%M}, epoch {one.epoch}"
+    if one.target is None:
+        return f"all requests to {one.source}, {since}"
+    return f"{one.percent:g} % to {one.target}, {100 - one.percent:g} % to {one.source}, {since}"
+
+
+def _pins_here(one: "CollectionStatus") -> list[tuple[str, str]]:
+    names = ("EMBEDMIG_ACTIVE_INDEX", f"EMBEDMIG_ACTIVE_INDEX_{one.collection.upper()}")
+    return [(name, os.environ[name]) for name in names if os.environ.get(name, "auto") != "auto"]
+
+
+def _slots(slots: "list[SlotStatus]") -> "RenderableType":
+    from rich.table import Table
+
+    table = Table(box=None, header_style="dim", pad_edge=True)
+    for name in (
+        "slot",
+        "model",
+        "where",
+        "kept by",
+        "index",
+        "true",
+        "bridged",
+        "missing",
+        "stale",
+        "declared",
+        "queued",
+    ):
+        table.add_column(name, justify="right" if name in ("true", "bridged", "missing", "stale", "queued") else "left")
+    for slot in slots:
+        counts = slot.census
+        numbers = (
+            ("?", "?", "?", "?", "?")
+            if counts is None
+            else tuple(f"{n:,}" for n in (counts.true, counts.bridged, counts.missing, counts.stale, counts.unrecorded))
+        )
+        model = slot.model if slot.model_state == "available" else f"{slot.model} ({slot.model_state})"
+        failed = f" +{slot.tail.failed} failed" if slot.tail.failed else ""
+        table.add_row(
+            slot.name,
+            model,
+            slot.placement,
+            slot.maintained_by,
+            _index(slot),
+            *numbers,
+            f"{slot.tail.queued:,}{failed}",
+        )
+    return table
+
+
+def _index(slot: "SlotStatus") -> str:
+    if slot.index.name is None:
+        return "none"
+    return f"{slot.index.kind}" if slot.index.valid else f"{slot.index.kind} INVALID"

@@ -1,0 +1,1 @@
+"""The ramp, its gates, the switch and the way back."""

@@ -1,0 +1,93 @@
+"""Gathers the facts that a migration's stage hangs on."""
+
+from datetime import UTC, datetime
+
+from psycopg import sql
+
+from embedmig.backfill.completeness import completeness
+from embedmig.catalog import migrations, reports, routes, slots
+from embedmig.catalog.tails import get_tail
+from embedmig.db import Connection, identifiers
+from embedmig.errors import NotFoundError
+from embedmig.schema.indexes import index_state
+from embedmig.settings import Settings
+from embedmig.stages import Facts
+from embedmig.types import Collection, Migration, Slot
+
+
+def slots_of(conn: Connection, collection: Collection, migration: Migration | None) -> tuple[Slot, Slot | None]:
+    """Source and target of the open migration; with none open, the newest slot and None."""
+    live = slots.list_slots(conn, collection)
+    if not live:
+        raise NotFoundError("slot", f"of {collection.name}", hint=f"embedmig collection show {collection.name}")
+    if migration is None:
+        return live[-1], None
+    by_id = {slot.id: slot for slot in live}
+    return by_id[migration.source_id], by_id[migration.target_id]
+
+
+def gather_facts(conn: Connection, collection: Collection, settings: Settings, *, counted: bool) -> Facts:
+    """Reads what is so. ``counted``: the target's completeness by a full count of the table (seconds for millions of
+    rows), as a rise of the share demands; else by the queue and the catalog, which is enough to look at."""
+    migration = migrations.find_migration(conn, collection)
+    source, target = slots_of(conn, collection, migration)
+    if migration is None or target is None:
+        return Facts(collection=collection.name, source=source.name, target=None)
+    reasons = (
+        completeness(conn, collection, target, settings).reasons if counted else _at_a_glance(conn, target, settings)
+    )
+    stands, why_not = _report(conn, migration)
+    since = routes.full_since(conn, collection.group)
+    return Facts(
+        collection=collection.name,
+        source=source.name,
+        target=target.name,
+        target_has_vectors=target.filled_at is not None or _has_vectors(conn, target),
+        target_complete=not reasons,
+        incomplete_why=tuple(reasons),
+        index_valid=index_state(conn, target).valid,
+        report_stands=stands,
+        report_why_not=why_not,
+        handed_over=migration.handover_at is not None,
+        share_bp=routes.get_route(conn, collection.group).share_bp,
+        stability_left_s=stability_left_s(since, settings.stability_days),
+        retired=migration.retired_at is not None,
+    )
+
+
+def stability_left_s(full_since: datetime | None, days: float) -> float:
+    """Seconds until the stability period is over; all of it while the share is not 100."""
+    if full_since is None:
+        return days * 86_400
+    return days * 86_400 - (datetime.now(UTC) - full_since).total_seconds()
+
+
+def _at_a_glance(conn: Connection, target: Slot, settings: Settings) -> list[str]:
+    tail = get_tail(conn, target)
+    reasons = []
+    if target.filled_at is None:
+        reasons.append("not every row has a vector yet")
+    if tail.failed:
+        reasons.append(f"{tail.failed:,} rows could not be embedded")
+    if tail.queued > settings.tail_always_rows and (tail.oldest_s or 0) > settings.tail_age_s:
+        reasons.append(f"{tail.queued:,} rows are queued, the oldest for {tail.oldest_s:,.0f} s")
+    return reasons
+
+
+def _report(conn: Connection, migration: Migration) -> tuple[bool, str]:
+    report = reports.newest_report(conn, migration)
+    if report is None:
+        return False, "it has not been validated"
+    if report.stands:
+        return True, ""
+    if report.part < 1:
+        return False, f"report {report.id} judged {report.part:.0%} of the rows"
+    return False, f"report {report.id} says {report.verdict}"
+
+
+def _has_vectors(conn: Connection, slot: Slot) -> bool:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL) AS has").format(
+        identifiers.slot_table(slot), sql.Identifier(slot.vector_column)
+    )
+    row = conn.execute(query).fetchone()
+    return row is not None and bool(row["has"])

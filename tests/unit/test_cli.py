@@ -1,0 +1,53 @@
+"""The command line's frame: help is fast and whole, errors are a sentence and an exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from embedmig.cli.main import VERBS, run
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from embedmig.cli.main import run; run(['--help']);"
+        "heavy = {'numpy', 'torch', 'psycopg', 'sqlalchemy', 'alembic', 'pydantic', 'rich'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    assert "Usage: embedmig" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["frobnicate"]) == 2
+    assert "frobnicate" in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_a_sentence_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["events", "--database-url", "postgresql://nobody:secret@127.0.0.1:1/none"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("embedmig: ")
+    assert "Traceback" not in said
+    assert "secret" not in said
+
+
+def test_errors_are_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["events", "--json", "--database-url", "postgresql://127.0.0.1:1/none"]) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"] == "DatabaseError"
+    assert said["exit_code"] == 3
+
+
+def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EMBEDMIG_DATABSE_URL", "postgresql://x")
+    assert run(["events"]) == 2
+    assert "EMBEDMIG_DATABSE_URL" in capsys.readouterr().err
