@@ -37,6 +37,15 @@ def install(db: Database) -> str:
     return str(ScriptDirectory.from_config(config).get_current_head())
 
 
+def known_revisions() -> list[str]:
+    """Every revision of the control schema that this embedmig carries, the newest first."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(Config(str(alembic_ini())))
+    return [script.revision for script in scripts.walk_revisions()]
+
+
 def is_installed(conn: Connection) -> bool:
     """Whether the control schema is there."""
     row = conn.execute("SELECT to_regclass('embedmig.slot') IS NOT NULL AS there").fetchone()

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from embedmig.backfill.census import Census, WrongRow, count_rows, find_wrong_rows
 from embedmig.backfill.key_text import keep_key_text
-from embedmig.catalog.collections import get_collection
+from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.events import log_event
 from embedmig.catalog.serving import read_serving
 from embedmig.catalog.slots import get_slot, list_slots
 from embedmig.db import Connection, Database
+from embedmig.schema.collection_diagnosis import diagnose_collection, grants_for_searching
+from embedmig.schema.diagnosis import Finding, Level, diagnose_server, is_installed
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Maintainer, Slot
 from embedmig.validation.audit import Audit, audit_slot
@@ -110,3 +112,33 @@ def _verify_slot(conn: Connection, collection: Collection, slot: Slot, *, keys: 
         judged=judged or slot.maintained_by is Maintainer.EMBEDMIG,
         ok=census.wrong == 0,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """What ``doctor`` found, the server first, then each collection."""
+
+    findings: tuple[Finding, ...]
+    grants: tuple[str, ...]
+    """What roles that only search still lack."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything stands in the way."""
+        return any(finding.level is Level.FAIL for finding in self.findings)
+
+
+def doctor(db: Database, collection: str | None = None) -> Doctor:
+    """Looks at everything outside embedmig that a migration hangs on, and changes nothing. All collections, or one.
+
+    Works without pgvector and without the control schema, and says so. Raises DatabaseError when the server is not to
+    be reached.
+    """
+    with db.connect() as conn:
+        findings = diagnose_server(conn)
+        grants: list[str] = []
+        if is_installed(findings):
+            chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
+            findings += [finding for each in chosen for finding in diagnose_collection(conn, each)]
+            grants = grants_for_searching(conn)
+    return Doctor(findings=tuple(findings), grants=tuple(grants))

@@ -14,7 +14,7 @@ from embedmig.types import Slot
 QUERIES = Queries(__package__, "indexes.sql")
 
 _MIB = 1 << 20
-_SHM = "/dev/shm"  # noqa: S108
+SHM = "/dev/shm"  # noqa: S108
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,25 @@ class Memory:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    """What the server has set."""
+
+    maintenance_work_mem_bytes: int
+    shared_buffers_bytes: int
+    parallel_workers: int
+    """``max_parallel_maintenance_workers``."""
+    shares_by_posix: bool
+    """Whether parallel workers meet in /dev/shm."""
+
+
+def memory_settings(conn: Connection) -> MemorySettings:
+    """The server's settings as this role and database see them."""
+    row = conn.execute(QUERIES["memory_settings"]).fetchone()
+    assert row is not None
+    return MemorySettings(**row)
+
+
 def plan_memory(
     conn: Connection,
     slot: Slot,
@@ -41,8 +60,7 @@ def plan_memory(
 ) -> Memory:
     """The settings of the build. Unless ``asked``, memory grows from the server's own setting to what the graph takes,
     but not past shared_buffers: what the server was sized for. Raises UsageError when ``asked`` is no size."""
-    server = conn.execute(QUERIES["memory_settings"]).fetchone()
-    assert server is not None
+    server = memory_settings(conn)
     dimensions, vector_type = (
         (slot.model.dimensions, slot.vector_type)
         if design.quantised_dimensions is None
@@ -50,13 +68,12 @@ def plan_memory(
     )
     m = dict(design.options).get("m", M)
     wanted = hnsw_memory_bytes(rows, dimensions, vector_type, m) if design.kind == "hnsw" else 0
-    memory = _memory_bytes(conn, asked, wanted, server["maintenance_work_mem"], server["shared_buffers"])
-    room = shared_memory_bytes(conn) if server["shared_memory_type"] == "posix" else None
+    memory = _memory_bytes(conn, asked, wanted, server)
     return decide(
         wanted=wanted,
         memory=memory,
-        workers=server["parallel_workers"] if workers is None else workers,
-        room=room,
+        workers=server.parallel_workers if workers is None else workers,
+        room=shared_memory_bytes(conn) if server.shares_by_posix else None,
     )
 
 
@@ -66,7 +83,7 @@ def decide(*, wanted: int, memory: int, workers: int, room: int | None) -> Memor
     notes = []
     if workers and room is not None and room < memory:
         notes.append(
-            f"the server's {_SHM} has {room // _MIB} MiB, parallel workers want {memory // _MIB}: built without them."
+            f"the server's {SHM} has {room // _MIB} MiB, parallel workers want {memory // _MIB}: built without them."
             " With Docker: --shm-size"
         )
         workers = 0
@@ -84,9 +101,9 @@ def decide(*, wanted: int, memory: int, workers: int, room: int | None) -> Memor
     )
 
 
-def _memory_bytes(conn: Connection, asked: str | None, wanted: int, setting: int, shared_buffers: int) -> int:
+def _memory_bytes(conn: Connection, asked: str | None, wanted: int, server: MemorySettings) -> int:
     if asked is None:
-        return max(setting, min(wanted + wanted // 10, shared_buffers))
+        return max(server.maintenance_work_mem_bytes, min(wanted + wanted // 10, server.shared_buffers_bytes))
     try:
         row = conn.execute(QUERIES["read_size"], {"text": asked}).fetchone()
     except psycopg.errors.DataError as exc:
@@ -102,7 +119,7 @@ def shared_memory_bytes(conn: Connection) -> int | None:
     list of mounts where the role may; None where neither can be."""
     if (conn.info.host or "").startswith("/"):
         try:
-            stat = os.statvfs(_SHM)
+            stat = os.statvfs(SHM)
         except OSError:
             return None
         return stat.f_bavail * stat.f_frsize
@@ -117,7 +134,7 @@ def read_shm_size(mounts: str, meminfo: str) -> int | None:
     """The size of /dev/shm out of /proc/mounts; where no size stands there, half of the memory, as Linux has it."""
     for line in mounts.splitlines():
         parts = line.split()
-        if len(parts) < 4 or parts[1] != _SHM:
+        if len(parts) < 4 or parts[1] != SHM:
             continue
         for option in parts[3].split(","):
             name, _, value = option.partition("=")

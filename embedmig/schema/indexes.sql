@@ -44,10 +44,10 @@ SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%(child)s) A
     AS attached;
 
 -- name: memory_settings
-SELECT pg_size_bytes(current_setting('maintenance_work_mem')) AS maintenance_work_mem,
-       pg_size_bytes(current_setting('shared_buffers')) AS shared_buffers,
+SELECT pg_size_bytes(current_setting('maintenance_work_mem')) AS maintenance_work_mem_bytes,
+       pg_size_bytes(current_setting('shared_buffers')) AS shared_buffers_bytes,
        current_setting('max_parallel_maintenance_workers')::int AS parallel_workers,
-       current_setting('dynamic_shared_memory_type') AS shared_memory_type;
+       current_setting('dynamic_shared_memory_type') = 'posix' AS shares_by_posix;
 
 -- name: read_size
 SELECT pg_size_bytes(%(text)s) AS bytes;
