@@ -274,7 +274,7 @@ END $raise$;
 """
 
 DROP_SLOT = """
-CREATE FUNCTION embedmig.undo_slot_v1(collection text, slot text, keeps_label boolean) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION embedmig.undo_slot_v1(collection text, slot text, keeps_label boolean) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $undo$
 DECLARE
     c      embedmig.collection;
@@ -284,9 +284,14 @@ DECLARE
     pinned text;
 BEGIN
     SELECT * INTO c FROM embedmig.collection k WHERE k.name = undo_slot_v1.collection;
+    IF c.id IS NULL THEN
+        RAISE NOTICE 'collection % is not registered here: columns and checks only', collection;
+        RETURN true;
+    END IF;
     SELECT * INTO gone FROM embedmig.slot s WHERE s.collection_id = c.id AND s.name = slot AND s.dropped_at IS NULL;
     IF gone.id IS NULL THEN
-        RETURN;
+        RAISE NOTICE 'slot % of % is gone already: nothing is dropped', slot, collection;
+        RETURN false;
     END IF;
     SELECT * INTO way FROM embedmig.migration m
      WHERE m.collection_id = c.id AND m.target_id = gone.id AND m.closed_at IS NULL;
@@ -325,9 +330,11 @@ BEGIN
     PERFORM embedmig.raise_epoch_v1(c.group_name);
     INSERT INTO embedmig.event (collection, verb, was, became, details)
     SELECT c.name, 'expand --undo', slot, s.name, '{}' FROM embedmig.slot s WHERE s.id = way.source_id;
+    RETURN true;
 END $undo$;
 COMMENT ON FUNCTION embedmig.undo_slot_v1 IS
-    'Takes a target that serves nobody out of the catalog and closes its migration';
+    'Takes a target that serves nobody out of the catalog and closes its migration; whether its columns may be dropped:'
+    ' a slot that is gone already may have left its names to another';
 """
 
 CHANGE_SLOT = """

@@ -23,6 +23,15 @@ def find_migration(conn: Connection, collection: Collection) -> Migration | None
     return None if row is None else Migration(**row)
 
 
+def count_other_open(conn: Connection, collection: Collection) -> int:
+    """How many other collections of the group have an open migration: with none, nothing of the group has a target."""
+    row = conn.execute(
+        QUERIES["count_other_open"], {"group": collection.group, "collection_id": collection.id}
+    ).fetchone()
+    assert row is not None
+    return int(row["open"])
+
+
 def get_migration(conn: Connection, collection: Collection) -> Migration:
     """The open migration. Raises RefusedError when there is none."""
     migration = find_migration(conn, collection)

@@ -5,6 +5,10 @@ VALUES (%(collection_id)s, %(source_id)s, %(target_id)s) RETURNING *;
 -- name: find_open
 SELECT * FROM embedmig.migration WHERE collection_id = %(collection_id)s AND closed_at IS NULL;
 
+-- name: count_other_open
+SELECT count(*) AS open FROM embedmig.migration m JOIN embedmig.collection c ON c.id = m.collection_id
+ WHERE c.group_name = %(group)s AND m.closed_at IS NULL AND c.id <> %(collection_id)s;
+
 -- name: mark_handover
 UPDATE embedmig.migration SET handover_at = clock_timestamp(),
        way_back_ends_at = CASE WHEN %(source_model_gone)s THEN clock_timestamp() END

@@ -36,6 +36,11 @@ def add_check_statement(
 END $embedmig$""").format(sql.Literal(_text(table)), sql.Literal(check_of(vector_column)), add)
 
 
+def drop_check_statement(table: sql.Identifier, vector_column: str) -> sql.Composed:
+    """Drops the CHECK; nothing where there is none."""
+    return sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(table, sql.Identifier(check_of(vector_column)))
+
+
 def add_model_check(conn: Connection, slot: Slot) -> None:
     """Adds the slot's CHECK, NOT VALID; nothing where it is there, or where the label is in the catalog only."""
     if slot.model_column is not None:

@@ -7,8 +7,8 @@ from embedmig.db import Connection, Queries
 from embedmig.errors import UnsupportedError, UsageError
 from embedmig.schema import naming
 from embedmig.schema.inspection import placement_facts
-from embedmig.schema.operations.arguments import SlotArguments
 from embedmig.schema.placement import choose_placement
+from embedmig.schema.slot_arguments import SlotArguments
 from embedmig.types import Collection, Maintainer, Model, Placement, Slot, bridge_model_id
 
 QUERIES = Queries(__package__, "designing.sql")

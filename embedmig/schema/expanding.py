@@ -7,6 +7,7 @@ from embedmig.db import Connection, Queries
 from embedmig.errors import RefusedError
 from embedmig.schema.constraints import validate_checks
 from embedmig.schema.designing import design_target, new_label_of, resolve_placement, slot_arguments
+from embedmig.schema.labels import declared_label
 from embedmig.schema.locking import run_statements
 from embedmig.schema.operations import AddEmbeddingColumnOp, DropEmbeddingColumnOp
 from embedmig.settings import Settings
@@ -99,8 +100,7 @@ def drop_operation(conn: Connection, collection: Collection) -> tuple[DropEmbedd
     migration = migrations.get_migration(conn, collection)
     by_id = {slot.id: slot for slot in slots.list_slots(conn, collection)}
     source, target = by_id[migration.source_id], by_id[migration.target_id]
-    label = source.model_column if _is_ours(conn, source, migration) else None
-    arguments = slot_arguments(conn, collection, target, source, source_label=label)
+    arguments = slot_arguments(conn, collection, target, source, source_label=declared_label(conn, source))
     return DropEmbeddingColumnOp(arguments), source, target
 
 
@@ -113,14 +113,3 @@ def undo_expand(conn: Connection, collection: Collection, *, settings: Settings 
     statements = op.statements()
     run_statements(conn, collection, statements, settings)
     return Undone(source=slots.get_slot(conn, collection, source.name), target=target, sql=tuple(statements))
-
-
-def _is_ours(conn: Connection, source: Slot, migration: Migration) -> bool:
-    """Whether the source's model column was added with this migration: it is ours, and older slots kept theirs."""
-    if source.model_column is None or source.hash_column is not None:
-        return False
-    row = conn.execute(
-        QUERIES["is_our_column"],
-        {"schema": source.schema, "table": source.table, "column": source.model_column},
-    ).fetchone()
-    return row is not None and bool(row["ours"])

@@ -83,36 +83,45 @@ class IndexDesign:
         self,
         table: sql.Identifier,
         *,
-        vector_schema: str,
+        vector_schema: str | None,
         name: str | None = None,
         concurrently: bool = True,
         only: bool = False,
+        if_not_exists: bool = False,
     ) -> sql.Composed:
-        """``CREATE INDEX [CONCURRENTLY] name ON [ONLY] table ...``. ``vector_schema``: where pgvector is installed."""
-        return sql.SQL("CREATE INDEX {}{} ON {}{} USING {} ({} {}){}{}").format(
+        """``CREATE INDEX [CONCURRENTLY] name ON [ONLY] table ...``. ``vector_schema``: where pgvector is installed;
+        None: where the search_path leads."""
+        return sql.SQL("CREATE INDEX {}{}{} ON {}{} USING {} ({} {}){}{}").format(
             sql.SQL("CONCURRENTLY " if concurrently else ""),
+            sql.SQL("IF NOT EXISTS " if if_not_exists else ""),
             sql.Identifier(name or self.name),
             sql.SQL("ONLY " if only else ""),
             table,
             sql.Identifier(self.kind),
             self._key(vector_schema),
-            sql.Identifier(vector_schema, self.opclass),
-            sql.SQL(" WITH ({})").format(
-                sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in self.options
-                )
-            ),
+            _in_schema(vector_schema, self.opclass),
+            self._options(),
             sql.SQL("" if self.predicate is None else " WHERE {}").format(sql.SQL(self.predicate or "")),
         )
 
-    def _key(self, vector_schema: str) -> sql.Composable:
+    def _key(self, vector_schema: str | None) -> sql.Composable:
         if self.quantised_dimensions is None:
             return sql.Identifier(self.column)
         return sql.SQL("({}({})::bit({}))").format(
-            sql.Identifier(vector_schema, "binary_quantize"),
+            _in_schema(vector_schema, "binary_quantize"),
             sql.Identifier(self.column),
             sql.Literal(self.quantised_dimensions),
         )
+
+    def _options(self) -> sql.Composable:
+        if not self.options:
+            return sql.SQL("")
+        pairs = (sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in self.options)
+        return sql.SQL(" WITH ({})").format(sql.SQL(", ").join(pairs))
+
+
+def _in_schema(schema: str | None, name: str) -> sql.Identifier:
+    return sql.Identifier(name) if schema is None else sql.Identifier(schema, name)
 
 
 def design_indexes(

@@ -32,11 +32,17 @@ def check_of(vector_column: str) -> str:
     return f"embedmig_{vector_column}_check"
 
 
+def view_of(collection_name: str) -> str:
+    """The view that joins the table with its companion, in schema ``embedmig``."""
+    return f"{collection_name}_vectors"
+
+
 def refuse_names(slot: Slot, collection: Collection, taken: Iterable[str]) -> None:
     """Raises when a name of the slot is longer than Postgres keeps, or is ``taken``: by a column of the user's table
     for a column slot, by a table in schema ``embedmig`` for a companion."""
     fresh = names_of(slot)
-    for name in (*fresh, check_of(slot.vector_column)):
+    later = [view_of(collection.name)] if slot.placement is Placement.COMPANION else []
+    for name in (*fresh, *later, check_of(slot.vector_column)):
         if len(name.encode()) > MAX_BYTES:
             raise UnsupportedError(
                 f"the name {name} of slot {slot.name} of {collection.name} is longer than the {MAX_BYTES} bytes that"

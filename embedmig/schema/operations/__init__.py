@@ -1,10 +1,19 @@
-"""The Alembic operations of slots: importing this folder registers ``op.add_embedding_column`` and its like."""
+"""The Alembic operations of slots: importing this folder registers ``op.add_embedding_column`` and its like.
 
+In a user's env.py: ``from embedmig.schema.operations import include_object``, for ``context.configure``.
+"""
+
+from embedmig.schema.autogenerate import include_object
 from embedmig.schema.operations.add_embedding_column import AddEmbeddingColumnOp
-from embedmig.schema.operations.arguments import SlotArguments
-from embedmig.schema.operations.create_vector_index import CreateVectorIndexOp, DropVectorIndexOp, IndexArguments
+from embedmig.schema.operations.create_vector_index import (
+    CreateVectorIndexOp,
+    DropVectorIndexOp,
+    IndexArguments,
+    index_arguments,
+)
 from embedmig.schema.operations.drop_embedding_column import DropEmbeddingColumnOp
 from embedmig.schema.operations.rename_embedding_column import RenameEmbeddingColumnOp
+from embedmig.schema.slot_arguments import SlotArguments
 
 __all__ = [
     "AddEmbeddingColumnOp",
@@ -14,4 +23,6 @@ __all__ = [
     "IndexArguments",
     "RenameEmbeddingColumnOp",
     "SlotArguments",
+    "include_object",
+    "index_arguments",
 ]

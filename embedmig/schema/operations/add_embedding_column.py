@@ -10,9 +10,9 @@ from psycopg import sql
 from embedmig.db.identifiers import comma
 from embedmig.schema.constraints import add_check_statement
 from embedmig.schema.naming import COMMENT, SCHEMA
-from embedmig.schema.operations.arguments import SlotArguments
 from embedmig.schema.operations.base import call, render_call, run_statements, under_short_locks
 from embedmig.schema.operations.companion import create_companion
+from embedmig.schema.slot_arguments import SlotArguments
 
 
 @Operations.register_operation("add_embedding_column")

@@ -5,7 +5,7 @@ from psycopg import sql
 from embedmig.db.identifiers import comma, conjunction
 from embedmig.schema.constraints import model_condition
 from embedmig.schema.naming import check_of
-from embedmig.schema.operations.arguments import SlotArguments
+from embedmig.schema.slot_arguments import SlotArguments
 
 # WITH NO DATA copies the key's types, lengths and collations and reads no row. No foreign key: it would touch every row
 # of the user's table and forbid its TRUNCATE.
@@ -28,14 +28,17 @@ DECLARE role record;
 BEGIN
     FOR role IN SELECT DISTINCT a.grantee FROM pg_class c, aclexplode(c.relacl) a
                  WHERE c.oid = {name}::regclass AND a.grantee <> c.relowner LOOP
-        EXECUTE format('REVOKE ALL ON {companion} FROM %s',
-                       CASE role.grantee WHEN 0 THEN 'PUBLIC' ELSE role.grantee::regrole::text END);
+        EXECUTE 'REVOKE ALL ON {made} FROM '
+             || CASE role.grantee WHEN 0 THEN 'PUBLIC' ELSE role.grantee::regrole::text END;
     END LOOP;
     FOR role IN SELECT DISTINCT a.grantee FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
                  WHERE c.oid = {table_name}::regclass AND a.privilege_type = 'SELECT' LOOP
-        EXECUTE format('GRANT SELECT ON {companion} TO %s',
-                       CASE role.grantee WHEN 0 THEN 'PUBLIC' ELSE role.grantee::regrole::text END);
+        EXECUTE 'GRANT SELECT ON {made} TO '
+             || CASE role.grantee WHEN 0 THEN 'PUBLIC' ELSE role.grantee::regrole::text END;
     END LOOP;
+END $embedmig$""")
+
+_HIDE = sql.SQL("""DO $embedmig$ BEGIN
     IF (SELECT relrowsecurity FROM pg_class WHERE oid = {table_name}::regclass)
        AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = {name}::regclass) THEN
         ALTER TABLE {companion} ENABLE ROW LEVEL SECURITY;
@@ -43,6 +46,18 @@ BEGIN
             USING (EXISTS (SELECT FROM {table} AS d WHERE {match}));
     END IF;
 END $embedmig$""")
+
+
+def grant_as(table: sql.Identifier, made: sql.Identifier) -> sql.Composed:
+    """Lets exactly those read ``made`` who may read ``table``."""
+    return _GRANT.format(
+        name=sql.Literal(made.as_string(None)), table_name=sql.Literal(table.as_string(None)), made=_in_quotes(made)
+    )
+
+
+def _in_quotes(name: sql.Identifier) -> sql.SQL:
+    """The identifier inside a string constant."""
+    return sql.SQL(name.as_string(None).replace("'", "''"))
 
 
 def create_companion(slot: SlotArguments) -> list[sql.Composed]:
@@ -76,7 +91,8 @@ def create_companion(slot: SlotArguments) -> list[sql.Composed]:
             storage=storage,
             comment=sql.Literal(f"embedmig: slot {slot.slot} of {slot.collection}, vectors by {slot.model}"),
         ),
-        _GRANT.format(
+        grant_as(slot.user_table, companion),
+        _HIDE.format(
             **names,
             match=conjunction(
                 sql.SQL("d.{0} = {1}.{0}").format(sql.Identifier(column), companion) for column in slot.key

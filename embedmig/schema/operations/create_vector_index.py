@@ -9,8 +9,10 @@ from alembic.autogenerate.render import renderers
 from alembic.operations import MigrateOperation, Operations
 from psycopg import sql
 
-from embedmig.db.identifiers import comma
+from embedmig.schema.index_design import IndexDesign
+from embedmig.schema.inspection import AnnIndex
 from embedmig.schema.operations.base import HasStatements, call, render_call, run_statements
+from embedmig.types import Collection, Slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,10 @@ class IndexArguments:
     """The length of the vectors, for an index over their binary quantisation; None: over the vectors themselves."""
     options: Mapping[str, int] = field(default_factory=dict)
     """m, ef_construction, lists."""
+    predicate: str | None = None
+    """The condition of a partial index."""
+    vector_schema: str | None = None
+    """Where pgvector is installed, when the search_path does not lead there."""
     collection: str
     slot: str
 
@@ -36,6 +42,37 @@ class IndexArguments:
         """The keyword arguments that differ from their defaults, for a revision."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "table", "column")}
         return {name: dict(value) if name == "options" else value for name, value in given.items() if value != {}}
+
+    @property
+    def design(self) -> IndexDesign:
+        """The index as ``embedmig index`` builds it."""
+        return IndexDesign(
+            name=self.name,
+            kind=self.kind,
+            opclass=self.opclass,
+            column=self.column,
+            quantised_dimensions=self.quantised_dimensions,
+            options=tuple(self.options.items()),
+            predicate=self.predicate,
+            number=0,
+        )
+
+
+def index_arguments(index: AnnIndex, collection: Collection, slot: Slot) -> IndexArguments:
+    """An index that is there as an operation names it, for the revision that matches it."""
+    return IndexArguments(
+        name=index.name,
+        table=index.table,
+        column=slot.vector_column,
+        schema=index.schema,
+        kind=index.kind,
+        opclass=index.opclass,
+        quantised_dimensions=None if index.expression is None else slot.model.dimensions,
+        options={name: int(value) for name, value in index.options.items()},
+        predicate=index.predicate,
+        collection=collection.name,
+        slot=slot.name,
+    )
 
 
 class _VectorIndexOp(MigrateOperation):
@@ -67,7 +104,12 @@ class CreateVectorIndexOp(_VectorIndexOp):
         set_index = call(
             "set_slot_index_v1", collection=self.index.collection, slot=self.index.slot, index_name=self.index.name
         )
-        parts = (_drop_invalid(self.index), create_index_statement(self.index), set_index)
+        create = self.index.design.statement(
+            sql.Identifier(self.index.schema, self.index.table),
+            vector_schema=self.index.vector_schema,
+            if_not_exists=True,
+        )
+        parts = (_drop_invalid(self.index), create, set_index)
         return [part.as_string(None) for part in parts]
 
 
@@ -112,24 +154,6 @@ def _render_drop(context: AutogenContext, op: DropVectorIndexOp) -> str:
 
 def _render(context: AutogenContext, function: str, index: IndexArguments) -> str:
     return render_call(context, function, (index.name, index.table, index.column), index.named())
-
-
-def create_index_statement(index: IndexArguments) -> sql.Composed:
-    """``CREATE INDEX CONCURRENTLY IF NOT EXISTS ...``."""
-    column: sql.Composable = sql.Identifier(index.column)
-    if index.quantised_dimensions is not None:
-        column = sql.SQL("(binary_quantize({})::bit({}))").format(column, sql.Literal(index.quantised_dimensions))
-    options = comma(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in index.options.items()
-    )
-    return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} USING {} ({} {}){}").format(
-        sql.Identifier(index.name),
-        sql.Identifier(index.schema, index.table),
-        sql.Identifier(index.kind),
-        column,
-        sql.Identifier(index.opclass),
-        sql.SQL(" WITH ({})").format(options) if index.options else sql.SQL(""),
-    )
 
 
 def _drop_invalid(index: IndexArguments) -> sql.Composed:

@@ -9,8 +9,19 @@ from psycopg import sql
 
 from embedmig.db.identifiers import comma
 from embedmig.schema.naming import check_of
-from embedmig.schema.operations.arguments import SlotArguments
-from embedmig.schema.operations.base import call, render_call, run_statements, under_short_locks
+from embedmig.schema.operations.base import render_call, run_statements, under_short_locks
+from embedmig.schema.slot_arguments import SlotArguments
+
+_DROP = """DO $embedmig$
+DECLARE may boolean := true;
+BEGIN
+    IF to_regclass('embedmig.slot') IS NOT NULL THEN
+        may := {undo};
+    END IF;
+    IF may THEN
+        {drop};
+    END IF;
+END $embedmig$"""
 
 
 @Operations.register_operation("drop_embedding_column")
@@ -33,14 +44,15 @@ class DropEmbeddingColumnOp(MigrateOperation):
         return AddEmbeddingColumnOp(self.slot)
 
     def statements(self) -> list[str]:
-        """The catalog first: it says whether the slot may go, and waits for workers before any table is locked."""
-        undo = call(
-            "undo_slot_v1",
-            collection=self.slot.collection,
-            slot=self.slot.slot,
-            keeps_label=self.slot.source_model_column is None,
+        """The catalog first: it says whether the slot may go, and waits for workers before any table is locked. What it
+        calls gone is left alone: after ``contract --rename-column`` its name is the new slot's."""
+        undo = sql.SQL("embedmig.undo_slot_v1(collection => {}, slot => {}, keeps_label => {})").format(
+            sql.Literal(self.slot.collection),
+            sql.Literal(self.slot.slot),
+            sql.Literal(self.slot.source_model_column is None),
         )
-        return under_short_locks([undo, *drop_slot_statements(self.slot)])
+        drop = sql.SQL(_DROP).format(undo=undo, drop=sql.SQL(";\n        ").join(drop_slot_statements(self.slot)))
+        return under_short_locks([drop])
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """As Alembic prints operations."""

@@ -266,7 +266,7 @@ def test_an_invalid_leftover_is_not_taken_for_the_index(
 def test_a_quantised_index_is_over_the_bits(conn: Connection) -> None:
     index = replace(_index(), opclass="bit_hamming_ops", quantised_dimensions=5000, options={})
     (_, statement, _) = CreateVectorIndexOp(index).statements()
-    assert statement.endswith('USING "hnsw" ((binary_quantize("embedding_v2")::bit(5000)) "bit_hamming_ops")')
+    assert statement.endswith('USING "hnsw" (("binary_quantize"("embedding_v2")::bit(5000)) "bit_hamming_ops")')
 
 
 def test_a_rename_follows_in_check_catalog_and_triggers_and_goes_back(

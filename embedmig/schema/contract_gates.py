@@ -1,0 +1,131 @@
+"""What stands between a migration and the end of its source, each as a sentence that says what to do."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from embedmig.catalog import routes
+from embedmig.db import Connection, Queries, identifiers
+from embedmig.schema.dependents import list_dependents
+from embedmig.types import Collection, Migration, Placement, Slot
+
+QUERIES = Queries(__package__, "contracting.sql")
+
+APP_WRITES_DAYS = 7
+FULL_BP = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A precondition that does not hold."""
+
+    name: str
+    why: str
+    of_time: bool = False
+    """Time alone would open it; ``--force`` opens it too."""
+
+
+def retire_gates(
+    conn: Connection, collection: Collection, migration: Migration, source: Slot, *, stability_days: float
+) -> list[Gate]:
+    """What forbids dropping the source's index: after that there is no instant way back."""
+    if migration.retired_at is not None:
+        return []
+    gates = []
+    share = routes.get_route(conn, collection.group).share_bp
+    since = routes.full_since(conn, collection.group)
+    if share < FULL_BP or since is None:
+        gates.append(
+            Gate(
+                name="share",
+                why=f"{source.name} still serves: the route of group {collection.group} is at {share / 100:g} %,"
+                f" embedmig rollout {collection.name} 100",
+            )
+        )
+    elif (left := since + timedelta(days=stability_days) - datetime.now(UTC)) > timedelta(0):
+        gates.append(
+            Gate(
+                name="stability",
+                why=f"the stability period of {stability_days:g} days since the route reached 100 has"
+                f" {_in_words(left)} left (--stability DAYS, or --force)",
+                of_time=True,
+            )
+        )
+    if migration.handover_at is None:
+        gates.append(
+            Gate(name="handover", why=f"{source.name} was never handed over: embedmig handover {collection.name}")
+        )
+    return gates + pin_gates(conn, collection, source)
+
+
+def drop_gates(
+    conn: Connection, collection: Collection, source: Slot, target: Slot, *, keep_source: bool
+) -> list[Gate]:
+    """What forbids closing the migration and, unless the source is kept, dropping its column or companion."""
+    gates = pin_gates(conn, collection, source)
+    bridged = count_bridged(conn, collection, target)
+    if bridged:
+        gates.append(
+            Gate(
+                name="bridged",
+                why=f"{bridged} rows of {target.name} are bridged from {source.name}'s vectors, not embedded by"
+                f" {target.model.key}: embedmig reembed {collection.name}",
+            )
+        )
+    if keep_source:
+        return gates
+    # With a companion the whole table goes.
+    column = source.vector_column if source.placement is Placement.COLUMN else None
+    gates += [
+        Gate(name="dependent", why=f"{dependent} needs {source.vector_column}: {dependent.how_to_free}")
+        for dependent in list_dependents(conn, source.schema, source.table, column)
+    ]
+    writes = count_app_writes(conn, source)
+    if writes:
+        gates.append(
+            Gate(
+                name="app writes",
+                why=f"the application wrote {source.vector_column} of {collection.qualified} {writes} times in the last"
+                f" {APP_WRITES_DAYS} days, and would fail without it: take it out of its statements (--force)",
+                of_time=True,
+            )
+        )
+    return gates
+
+
+def pin_gates(conn: Connection, collection: Collection, slot: Slot) -> list[Gate]:
+    """The processes whose environment pins them to ``slot``."""
+    return [
+        Gate(
+            name="pin",
+            why=f"pid {pin.pid} on {pin.host} is pinned to {slot.name} by EMBEDMIG_ACTIVE_INDEX={pin.pin}: unset it"
+            " there, and try again 10 minutes later",
+        )
+        for pin in routes.live_pins(conn, collection)
+        if pin.slot == slot.name
+    ]
+
+
+def count_bridged(conn: Connection, collection: Collection, slot: Slot) -> int:
+    """Rows whose vector in ``slot`` was mapped from another model's; one pass over the slot."""
+    if slot.bridge_model_id is None or slot.model_column is None:
+        return 0
+    query = sql.SQL("SELECT count(*) AS rows FROM {} AS {} WHERE {}").format(
+        identifiers.slot_table(slot), sql.Identifier(identifiers.row_alias(slot)), identifiers.is_bridged(slot)
+    )
+    row = conn.execute(query).fetchone()
+    assert row is not None
+    return int(row["rows"])
+
+
+def count_app_writes(conn: Connection, slot: Slot) -> int:
+    """How often the application brought vectors of ``slot`` in the last 7 days, as the queue remembers."""
+    row = conn.execute(QUERIES["count_app_writes"], {"slot_id": slot.id, "days": APP_WRITES_DAYS}).fetchone()
+    assert row is not None
+    return int(row["writes"])
+
+
+def _in_words(left: timedelta) -> str:
+    hours = left.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
