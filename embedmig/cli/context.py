@@ -32,6 +32,12 @@ class Context:
         overrides = {} if self._database_url is None else {"database_url": self._database_url}
         return load_settings(overrides=overrides)
 
+    @property
+    def database_url(self) -> str | None:
+        """The URL that the settings name; None: the embedded server."""
+        url = self.settings.database_url
+        return None if url is None else url.get_secret_value()
+
     @functools.cached_property
     def db(self) -> "Database":
         """The user's database, or the embedded one."""
@@ -51,6 +57,11 @@ class Context:
     def is_terminal(self) -> bool:
         """Whether a person watches: a progress bar then, else one JSON line a step."""
         return sys.stdout.isatty() and not self.as_json
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person is there to answer."""
+        return self.is_terminal and sys.stdin.isatty()
 
     def show(self, result: T, render: Callable[[T], "RenderableType"]) -> None:
         """Prints a verb's result: as JSON with ``--json``, else what ``render`` makes of it."""

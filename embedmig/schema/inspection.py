@@ -4,6 +4,7 @@ Names that users type are resolved here and nowhere else.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,13 @@ class TableName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.table}"
+
+    @property
+    def typed(self) -> str:
+        """As a person types it, in double quotes where SQL wants them: ``resolve_table`` reads it back."""
+        plain = re.compile(r"[a-z_][a-z0-9_]*")
+        quoted = (part if plain.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in self)
+        return ".".join(quoted)
 
     @property
     def identifier(self) -> sql.Identifier:
