@@ -1,18 +1,18 @@
 """Two sessions in an order fixed by hand: each case once went wrong, or would with a shortcut taken."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from embedmig.backfill.groups import Group
 from embedmig.catalog.collections import get_collection
 from embedmig.db import Connection, Database
 from embedmig.errors import LeaseLostError
 from embedmig.types import Collection, Placement
 from tests.backfill_support import Hands, check_every_row, entries, forget_lease, hands, make_ready
 from tests.support import expand_docs, make_docs
-
-BOTH = pytest.mark.parametrize("placement", list(Placement))
 
 
 @pytest.fixture(params=list(Placement))
@@ -271,3 +271,62 @@ def test_both_orders_of_lock_and_commit_end_right(db: Database, worker: Hands, c
     wrote.set()
     editor.join()
     settle_and_check(worker, conn)
+
+
+@pytest.fixture
+def companion_worker(db: Database, conn: Connection) -> Iterator[Hands]:
+    make_docs(conn, 10)
+    expand_docs(db, Placement.COMPANION)
+    with hands(db, get_collection(conn, "docs")) as one:
+        one.plan()
+        one.work_off()
+        yield one
+
+
+def write_behind_a_lock(db: Database, worker: Hands, key: int, meanwhile: list[str]) -> None:
+    """Lets a write wait for a row of the companion, its statement's snapshot taken, while ``meanwhile`` happens and
+    another worker (played by the holder of the lock) writes the row and forgets its entry."""
+    groups = worker.read()
+    with db.connect() as holder, db.connect() as user:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM embedmig.docs_v2 WHERE id = %s FOR UPDATE", [key])
+        writing = threading.Thread(target=worker.write, args=[groups])
+        writing.start()
+        wait_until_blocked(user, worker.writer.info.backend_pid)
+        for statement in meanwhile:
+            user.execute(statement)
+        holder.execute("UPDATE embedmig.docs_v2 SET embedding_hash = gen_random_uuid() WHERE id = %s", [key])
+        holder.execute("DELETE FROM embedmig.pending WHERE key = %s AND seq > ALL (%s)", [[str(key)], seqs(groups)])
+        holder.execute("COMMIT")
+        writing.join()
+
+
+def seqs(groups: list[Group]) -> list[int]:
+    return [seq for group in groups if group.entries for seq in group.entries.seqs]
+
+
+def wait_until_blocked(conn: Connection, pid: int) -> None:
+    for _ in range(500):
+        row = conn.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0 AS blocked", [pid]).fetchone()
+        if row is not None and row["blocked"]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the write did not wait")
+
+
+def test_an_upsert_that_waited_while_another_wrote_a_later_text_is_looked_at_again(
+    db: Database, companion_worker: Hands, conn: Connection
+) -> None:
+    conn.execute("UPDATE docs SET body = 'the first edit' WHERE id = 1")
+    write_behind_a_lock(db, companion_worker, 1, ["UPDATE docs SET body = 'the second edit' WHERE id = 1"])
+    assert check_every_row(conn, companion_worker.collection, companion_worker.slot).wrong == [("1",)]
+    settle_and_check(companion_worker, conn)
+
+
+def test_a_delete_that_waited_while_the_row_came_back_is_looked_at_again(
+    db: Database, companion_worker: Hands, conn: Connection
+) -> None:
+    conn.execute("DELETE FROM docs WHERE id = 1")
+    write_behind_a_lock(db, companion_worker, 1, ["INSERT INTO docs (id, title, body) VALUES (1, 'back', 'again')"])
+    assert check_every_row(conn, companion_worker.collection, companion_worker.slot).missing == [("1",)]
+    settle_and_check(companion_worker, conn)
