@@ -61,7 +61,11 @@ def init(
     if ctx.can_ask and not yes and not any(flags):
         from embedmig.cli.wizard import ask
 
-        answers = ask(ctx)
+        try:
+            answers = ask(ctx)
+        except click.Abort:
+            click.echo("\nembedmig: interrupted; nothing was changed", err=True)
+            return 130
         if answers is None:
             ctx.say("nothing was changed")
             return 1
