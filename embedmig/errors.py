@@ -8,14 +8,20 @@ EmbedmigError
 │   ├── UnsupportedError          this server, table or type cannot carry what was asked
 │   ├── UnversionedVectorError    a bare vector was given where an Embedding is needed
 │   ├── ModelMismatchError        the query's model is not the slot's
-│   └── DimensionError            the vector's length is not the model's
+│   ├── DimensionError            the vector's length is not the model's
+│   ├── AdapterInputError         pairs or vectors that no adapter can be fitted on or applied to
+│   └── AdapterNotFittedError     the adapter was used before fit
 ├── RefusedError                  a precondition does not hold yet              exit code 1
+│   └── AdapterUnusableError      the stored adapter was made for other models, or is damaged
 ├── DatabaseError                 the database failed or said no                exit code 3
 │   ├── PrivilegeError            a GRANT is missing
 │   ├── LockedError               someone else holds the lock, after retries
 │   └── LeaseLostError            this worker's lease ran out: nothing was written
 └── ProviderError                 a model failed                                exit code 3
     ├── FingerprintError          the model no longer gives the vectors it was registered with
+    ├── InputRejectedError        it refuses these texts and may take others: none are to be sent again as they are
+    ├── ProviderSetupError        it refuses whatever is sent: key, address, name or quota must be mended
+    ├── ProviderUnavailableError  it did not answer, after retries: try again later
     └── InvalidVectorError        wrong dimension, NaN, infinity or all zeros: never stored
 """
 
@@ -85,10 +91,26 @@ class DimensionError(UsageError):
         super().__init__(f"the vector has {given} dimensions, {model} has {expected}: is it from another model?")
 
 
+class AdapterInputError(UsageError):
+    """Pairs or vectors that no adapter can be fitted on or applied to."""
+
+
+class AdapterNotFittedError(UsageError):
+    """The adapter was used before it was fitted."""
+
+    def __init__(self, adapter: str) -> None:
+        self.adapter = adapter
+        super().__init__(f"{adapter} is not fitted yet: call fit(X, Y) with paired vectors of the two models first")
+
+
 class RefusedError(EmbedmigError):
     """A precondition does not hold: the check said no, and nothing was changed."""
 
     exit_code = 1
+
+
+class AdapterUnusableError(RefusedError):
+    """The stored adapter was made for other models than these, or its bytes are damaged: it must not be applied."""
 
 
 class DatabaseError(EmbedmigError):
@@ -125,6 +147,22 @@ class FingerprintError(ProviderError):
             f" tolerated {tolerance:.6f}): its weights, prompts or limit changed behind the name."
             " Restore them, or register the changed model under a new revision (embedmig model add)"
         )
+
+
+class InputRejectedError(ProviderError):
+    """The provider refuses the texts of one request, and may take others: one of them can be to blame."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class ProviderSetupError(ProviderError):
+    """The provider refuses whatever is sent, or another model answers: no text is to blame, and none will pass."""
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider did not answer, or was too busy, for as long as it was asked again."""
 
 
 class InvalidVectorError(ProviderError):

@@ -11,12 +11,19 @@ from embedmig.backfill.groups import Group
 from embedmig.backfill.tokens import TokenCounter
 from embedmig.backfill.vector_cache import VectorCache
 from embedmig.embedders import Embedder, validate_vectors
-from embedmig.errors import FingerprintError, ProviderError
+from embedmig.errors import (
+    FingerprintError,
+    InputRejectedError,
+    ProviderError,
+    ProviderSetupError,
+    ProviderUnavailableError,
+)
 from embedmig.types import Floats, Model
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5
 _HALFVEC_MAX = 65504.0
+_NO_TEXT_TO_BLAME = (FingerprintError, ProviderSetupError, ProviderUnavailableError)
 KNOWN_TEXT = "The ferry to the island leaves at half past seven."
 """A harmless text: a model that fails on it too is down, and no row is to blame."""
 
@@ -85,12 +92,13 @@ def _distinct(group: Group, rows: Sequence[int]) -> tuple[list[int], list[str], 
 
 def embed_texts(work: SlotEmbedder, texts: Sequence[str]) -> Embedded:
     """Tries the batch a few times, then, if the model still answers elsewhere, halves it until the texts that it
-    cannot embed stand alone. Raises ProviderError when the model is down, FingerprintError as it comes."""
+    cannot embed stand alone. A provider that knows what failed is believed: it has tried often enough itself. Raises
+    ProviderError when the model is down, and the children of it that no text is to blame for."""
     if not texts:
         return Embedded(vectors=np.empty((0, work.model.dimensions), dtype=np.float32))
     try:
         return _checked(work, _try_often(work, texts))
-    except FingerprintError:
+    except _NO_TEXT_TO_BLAME:
         raise
     except ProviderError as error:
         _require_alive(work, error)
@@ -101,7 +109,7 @@ def _try_often(work: SlotEmbedder, texts: Sequence[str]) -> Floats:
     for attempt in range(_ATTEMPTS):
         try:
             return work.embedder.embed_documents(texts)
-        except FingerprintError:
+        except (*_NO_TEXT_TO_BLAME, InputRejectedError):
             raise
         except ProviderError:
             if attempt == _ATTEMPTS - 1:
@@ -130,7 +138,7 @@ def _halve(work: SlotEmbedder, texts: Sequence[str], error: ProviderError) -> Em
 def _try_half(work: SlotEmbedder, texts: Sequence[str]) -> Embedded:
     try:
         return _checked(work, work.embedder.embed_documents(texts))
-    except FingerprintError:
+    except _NO_TEXT_TO_BLAME:
         raise
     except ProviderError as error:
         return _halve(work, texts, error)

@@ -2,15 +2,22 @@
 
 from embedmig.embedders.checks import validate_vectors
 from embedmig.embedders.fingerprint import Fingerprint, check_fingerprint, take_fingerprint
+from embedmig.embedders.limits import LocalRateLimiter, RateLimiter
+from embedmig.embedders.loaded import LoadedEmbedder
 from embedmig.embedders.probing import probe_model
 from embedmig.embedders.protocol import Embedder, EmbedderFactory
 from embedmig.embedders.registry import ENTRY_POINT_GROUP, forget_embedders, known_providers, load_embedder
+from embedmig.embedders.usage import Usage
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Embedder",
     "EmbedderFactory",
     "Fingerprint",
+    "LoadedEmbedder",
+    "LocalRateLimiter",
+    "RateLimiter",
+    "Usage",
     "check_fingerprint",
     "forget_embedders",
     "known_providers",

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
+from embedmig.embedders.limits import RateLimiter
 from embedmig.embedders.protocol import Embedder
+from embedmig.embedders.usage import Usage
 from embedmig.errors import EmbedmigError, InvalidVectorError, ProviderError
 from embedmig.types import Floats
 
@@ -23,7 +25,23 @@ class LoadedEmbedder:
         self.dimensions: int = embedder.dimensions
         self.max_tokens: int | None = embedder.max_tokens
         self.compute_type: str = embedder.compute_type
+        self.concurrency: int = getattr(embedder, "concurrency", 1)
+        """How many calls or requests at once keep it busy."""
         self._embedder, self._name, self._normalised = embedder, name, normalised
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was used so far; None for a model that does not count."""
+        usage: Usage | None = getattr(self._embedder, "usage", None)
+        return usage
+
+    def for_job(self, limiter: RateLimiter | None, should_stop: Callable[[], bool] = lambda: False) -> Self:
+        """The same model for one job: within the limits, with a ``usage`` of its own, and with waits that end in a
+        ProviderUnavailableError once ``should_stop`` says so. Itself, where the provider has no use for that."""
+        for_job = getattr(self._embedder, "for_job", None)
+        if for_job is None:
+            return self
+        return type(self)(for_job(limiter, should_stop), name=self._name, normalised=self._normalised)
 
     def embed_documents(self, texts: Sequence[str]) -> Floats:
         """(n, dimensions) float32. Raises ProviderError; InvalidVectorError when the shape is not one row a text."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from embedmig.embedders.hashing import HashingEmbedder
 from embedmig.embedders.loaded import LoadedEmbedder, translated_errors
-from embedmig.embedders.protocol import Embedder, EmbedderFactory
+from embedmig.embedders.openai import OpenAIEmbedder
+from embedmig.embedders.protocol import EmbedderFactory
 from embedmig.embedders.sentence_transformers import SentenceTransformersEmbedder
 from embedmig.errors import NotFoundError, ProviderError, RefusedError
 from embedmig.types import Model, ModelState
@@ -17,15 +18,16 @@ ENTRY_POINT_GROUP = "embedmig.embedders"
 
 _OURS: Mapping[str, EmbedderFactory] = {
     "hashing": HashingEmbedder,
+    "openai": OpenAIEmbedder,
     "sentence-transformers": SentenceTransformersEmbedder,
 }
 _PARTS = ("dimensions", "max_tokens", "compute_type", "embed_documents", "embed_queries", "count_tokens")
 
-_loaded: dict[tuple[int, str, str], Embedder] = {}
+_loaded: dict[tuple[int, str, str], LoadedEmbedder] = {}
 _loading = threading.Lock()
 
 
-def load_embedder(model: Model) -> Embedder:
+def load_embedder(model: Model) -> LoadedEmbedder:
     """The embedder of ``model``, loaded once per process and shared by all who ask.
 
     Raises RefusedError when the model is gone, NotFoundError for a provider that is not installed, UsageError for
@@ -62,7 +64,7 @@ def open_embedder(
     query_prompt: str,
     max_tokens: int | None,
     normalised: bool,
-) -> Embedder:
+) -> LoadedEmbedder:
     """An embedder of its own, outside the cache. ``name`` is what its errors call it. Raises as load_embedder does."""
     factory = _find_factory(provider)
     with translated_errors(f"the provider {provider}", f"could not load {name}"):
@@ -74,7 +76,7 @@ def open_embedder(
     return LoadedEmbedder(embedder, name=name, normalised=normalised)
 
 
-def _open_registered(model: Model) -> Embedder:
+def _open_registered(model: Model) -> LoadedEmbedder:
     embedder = open_embedder(
         name=model.key,
         provider=model.provider,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from embedding_server import EmbeddingServer
 
 from embedmig.embedders import forget_embedders
 
@@ -32,3 +33,12 @@ def install_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install
         (info / "entry_points.txt").write_text(f"[embedmig.embedders]\n{name} = {target}\n")
 
     return install
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    """An OpenAI-compatible server on loopback that gives hashed vectors; no key in the environment, short pauses."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("embedmig.embedders.openai.sending._FIRST_PAUSE_S", 0.01)
+    with EmbeddingServer() as running:
+        yield running

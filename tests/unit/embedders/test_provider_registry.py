@@ -51,7 +51,7 @@ def test_a_model_that_is_gone_is_refused_even_if_it_was_loaded_before() -> None:
 
 
 def test_an_unknown_provider_is_named_with_those_there_are() -> None:
-    with pytest.raises(NotFoundError, match="no provider hashes; there are: hashing, sentence-transformers"):
+    with pytest.raises(NotFoundError, match="no provider hashes; there are: hashing, openai, sentence-transformers"):
         load_embedder(dataclasses.replace(TINY, provider="hashes"))
 
 
