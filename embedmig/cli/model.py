@@ -10,6 +10,7 @@ from embedmig.cli.context import Context, common_options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from embedmig.catalog.rates import RateLimits
     from embedmig.commands.models import ModelAdded, ModelSet, ModelShown
 
 _STATES = click.Choice(["available", "ending", "gone"])
@@ -25,7 +26,7 @@ def model() -> None:
 
 @model.command("add")
 @model_argument
-@click.option("--provider", required=True, help="sentence-transformers, hashing, or one that a package brings.")
+@click.option("--provider", required=True, help="openai, sentence-transformers, hashing, or one of a package.")
 @click.option("--path", help="A folder that holds the model; the same as --option path=...")
 @click.option("--package", help="An installed package that carries it; the same as --option package=...")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="What the provider needs to find it.")
@@ -86,25 +87,25 @@ def show(ctx: Context, model: str) -> None:
 @click.option("--ends-on", type=_DAY, help="The day its provider ends it.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Where it is found now; tried first.")
 @click.option("--price", type=click.FloatRange(0), help="Per million tokens.")
+@click.option("--requests-per-minute", type=click.FloatRange(0), help="For all jobs together; 0: no limit.")
+@click.option("--tokens-per-minute", type=click.FloatRange(0), help="For all jobs together; 0: no limit.")
 @common_options
 def set_(
     ctx: Context,
     model: str,
-    state: str | None,
     ends_on: datetime | None,
     options: tuple[str, ...],
-    price: float | None,
+    **given: Any,
 ) -> None:
-    """Change a model's state, place or price. All else makes another model: register a new revision."""
+    """Change a model's state, place, price or limits. All else makes another model: register a new revision."""
     from embedmig.commands import model_set
 
     changed = model_set(
         ctx.db,
         model,
-        state=state,
         ends_on=ends_on and ends_on.date(),
         options=_read_options(options) or None,
-        price=price,
+        **given,
     )
     ctx.show(changed, _set)
 
@@ -196,6 +197,7 @@ def _shown(row: "ModelShown") -> "RenderableType":
         ("vectors", _facts(m)),
         ("prompts", f"documents {m.document_prompt!r}, queries {m.query_prompt!r}"),
         ("price", price),
+        ("limits", _limits(row.limits)),
         ("state", _state(m)),
         ("fingerprint", fingerprint),
         ("slots", ", ".join(row.slots) or "none"),
@@ -208,4 +210,13 @@ def _set(result: "ModelSet") -> str:
     from rich.markup import escape
 
     said = "changed" if result.changed else "is so already"
-    return f"[bold]{escape(result.model.key)}[/] {said}: {_state(result.model)}"
+    return f"[bold]{escape(result.model.key)}[/] {said}: {_state(result.model)}, {_limits(result.limits)}"
+
+
+def _limits(limits: "RateLimits") -> str:
+    told = [
+        f"{value:,.0f} {what} a minute"
+        for value, what in ((limits.requests_per_minute, "requests"), (limits.tokens_per_minute, "tokens"))
+        if value is not None
+    ]
+    return " and ".join(told) or "no limit per minute"

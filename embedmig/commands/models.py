@@ -8,6 +8,7 @@ from typing import Any
 from embedmig.catalog.collections import list_collections
 from embedmig.catalog.events import log_event
 from embedmig.catalog.models import add_model, get_fingerprint, get_model, list_models, update_model
+from embedmig.catalog.rates import RateLimits, get_limits, set_limits
 from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database
 from embedmig.db.connection import require_server
@@ -41,6 +42,8 @@ class ModelShown:
     tolerance: float | None
     slots: tuple[str, ...]
     """``collection slot``."""
+    limits: RateLimits
+    """What all who embed for a job keep to together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,13 @@ class ModelSet:
 
     was: Model
     model: Model
+    limits_were: RateLimits
+    limits: RateLimits
 
     @property
     def changed(self) -> bool:
         """Whether anything was."""
-        return self.was != self.model
+        return (self.was, self.limits_were) != (self.model, self.limits)
 
 
 def model_add(
@@ -139,19 +144,25 @@ def model_set(
     ends_on: date | None = None,
     options: Mapping[str, Any] | None = None,
     price: float | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
 ) -> ModelSet:
-    """Changes what does not change the vectors: whether the model still answers, where it is found, what it costs.
+    """Changes what does not change the vectors: whether the model still answers, where it is found, what it costs, and
+    how much of it jobs may use a minute, all together (0: no limit; jobs under way keep to it within seconds).
 
     New ``options`` are tried first: a model that gives other vectors than it was registered with raises
     FingerprintError, and nothing is changed. Raises UsageError for what cannot be together.
     """
-    if state is None and ends_on is None and options is None and price is None:
-        raise UsageError("nothing to set: give --state, --ends-on, --option or --price")
+    if all(value is None for value in (state, ends_on, options, price, requests_per_minute, tokens_per_minute)):
+        raise UsageError(
+            "nothing to set: give --state, --ends-on, --option, --price, --requests-per-minute or --tokens-per-minute"
+        )
     if price is not None and price < 0:
         raise UsageError(f"a price is 0 or more, not {price}")
     with db.connect() as conn:
         was = get_model(conn, model)
         stored = get_fingerprint(conn, was)
+        limits_were = get_limits(conn, was)
     wanted = was
     if state is not None or ends_on is not None:
         wanted = replace(wanted, **_lifetime(state or ModelState.ENDING.value, ends_on))
@@ -165,11 +176,21 @@ def model_set(
         _require_same_vectors(wanted, stored)
     if price is not None:
         wanted = replace(wanted, price_per_million_tokens=price)
-    if wanted != was:
+    limits = RateLimits(
+        requests_per_minute=_limit(requests_per_minute, limits_were.requests_per_minute),
+        tokens_per_minute=_limit(tokens_per_minute, limits_were.tokens_per_minute),
+    )
+    result = ModelSet(was=was, model=wanted, limits_were=limits_were, limits=limits)
+    if result.changed:
         with db.connect() as conn, conn.transaction():
             update_model(conn, wanted)
+            set_limits(conn, wanted, limits)
             log_event(conn, "model set", was=was.state.value, became=wanted.state.value, model=was.key)
-    return ModelSet(was=was, model=wanted)
+    return result
+
+
+def _limit(given: float | None, present: float | None) -> float | None:
+    return present if given is None else given or None
 
 
 def _distance(text: str) -> Distance:
@@ -253,4 +274,5 @@ def _show(conn: Connection, model: Model) -> ModelShown:
             for slot in list_slots(conn, collection)
             if slot.model.id == model.id
         ),
+        limits=get_limits(conn, model),
     )

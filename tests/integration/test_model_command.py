@@ -55,7 +55,7 @@ def test_a_model_that_is_gone_is_registered_by_its_dimensions_alone(verb: Verb, 
     ("arguments", "said"),
     [
         (("tiny", "--provider", "hashing"), "'tiny' is not a model: write name@revision"),
-        (("tiny@1", "--provider", "nobody"), "no provider nobody; there are: hashing, sentence-transformers"),
+        (("tiny@1", "--provider", "nobody"), "no provider nobody; there are: hashing, openai, sentence-transformers"),
         (("tiny@1", "--provider", "hashing", "--option", "colour=red"), "colour"),
         (("tiny@1", "--provider", "hashing", "--option", "nonsense"), "'nonsense' is not KEY=VALUE"),
         (("tiny@1", "--provider", "hashing", "--dimensions", "7"), "gives vectors of 32 dimensions, not 7"),
