@@ -48,6 +48,8 @@ class SlotEmbedder:
     embedder: Embedder
     tokens: TokenCounter
     cache: VectorCache
+    repeated: int = 0
+    """Rows that needed no model call, because another row had the same text."""
     sleep: Sleep = time.sleep
 
 
@@ -57,6 +59,7 @@ def embed_group(group: Group, work: SlotEmbedder) -> None:
     places, texts, hashes = _distinct(group, rows)
     known = [work.cache.find(text_hash) for text_hash in hashes]
     fresh = [place for place, vector in enumerate(known) if vector is None]
+    work.repeated += len(rows) - len(fresh)
     embedded = embed_texts(work, [texts[place] for place in fresh])
     vectors = np.empty((len(texts), work.model.dimensions), dtype=np.float32)
     vectors[fresh] = embedded.vectors

@@ -13,15 +13,12 @@ class VectorCache:
         self._met: OrderedDict[bytes, None] = OrderedDict()
         self._limit_bytes, self._bytes = limit_bytes, 0
         self._met_limit = 100_000
-        self.found = 0
-        """Texts that needed no model call."""
 
     def find(self, text_hash: bytes) -> Floats | None:
         """The vector (d,), or None."""
         vector = self._vectors.get(text_hash)
         if vector is not None:
             self._vectors.move_to_end(text_hash)
-            self.found += 1
         return vector
 
     def keep(self, text_hash: bytes, vector: Floats) -> None:

@@ -69,6 +69,22 @@ def run_worker(
     """
     options, stats = options or WorkerOptions(), stats or WorkerStats()
     models = _Models(load, options.fingerprint_every_s, stats)
+    try:
+        _work_through_outages(db, collection, slots, stop, options, stats, models, patience_s)
+    finally:
+        models.sum_up()
+
+
+def _work_through_outages(
+    db: Database,
+    collection: Collection,
+    slots: Sequence[Slot],
+    stop: threading.Event,
+    options: WorkerOptions,
+    stats: WorkerStats,
+    models: "_Models",
+    patience_s: float,
+) -> None:
     down_since: float | None = None
     while not stop.is_set():
         groups = stats.groups
@@ -178,9 +194,14 @@ class _Models:
                     cache=VectorCache(),
                 )
             self._check(work)
-            self._stats.repeated_texts = sum(ready.cache.found for ready in self._ready.values())
-            self._stats.truncated = sum(ready.tokens.truncated for ready in self._ready.values())
+        self.sum_up()
         return work
+
+    def sum_up(self) -> None:
+        """Brings what the models counted into the worker's stats."""
+        ready = list(self._ready.values())
+        self._stats.repeated_texts = sum(work.repeated for work in ready)
+        self._stats.truncated = sum(work.tokens.truncated for work in ready)
 
     def _check(self, work: SlotEmbedder) -> None:
         stored, model = self._fingerprints.get(work.model.id), work.model
