@@ -21,6 +21,10 @@ _TRIES_IF_NEVER_REACHED = 3
 """An address that never answered is more likely wrong than busy."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 20.0
 _POLL_S = 0.1
+_LONG_TEXT_TOKENS = 400
+_IF_TOO_LONG = (
+    ". If that is more than it takes: it must be cut off, by --max-tokens and a tokenizer or truncation=server"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,10 @@ class _Sending:
         if failure.kind is Kind.INPUT:
             few = len(self._request.texts)
             what = f"{few} texts" if few > 1 else f"a text of about {self._request.tokens} tokens"
-            return InputRejectedError(f"{place} refuses {what}: {failure.said}", status=failure.status)
+            long = few == 1 and self._request.tokens >= _LONG_TEXT_TOKENS
+            return InputRejectedError(
+                f"{place} refuses {what}: {failure.said}{_IF_TOO_LONG if long else ''}", status=failure.status
+            )
         if failure.kind is Kind.SETUP:
             return ProviderSetupError(f"{place}: {failure.said}{_advice(failure.status, self._sender.options)}")
         times = "once" if self._tries == 1 else f"{self._tries} times in {self._spent_s():.0f} s"

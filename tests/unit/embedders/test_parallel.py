@@ -36,8 +36,8 @@ def test_the_first_error_comes_at_once_and_the_others_learn_that_they_are_not_wa
     started_at = time.monotonic()
     with pytest.raises(ValueError, match="item 1"):
         for_each([0, 1, 2], work, threads=2)
-    assert time.monotonic() - started_at < 1
-    assert ended.wait(1)
+    assert time.monotonic() - started_at < 5
+    assert ended.wait(5)
 
 
 def test_after_an_error_no_item_is_begun() -> None:
