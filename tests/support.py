@@ -6,9 +6,10 @@ import numpy as np
 from psycopg import sql
 
 from embedmig.catalog import collections, models, routes, slots
-from embedmig.db import Connection, Database
+from embedmig.db import Connection, Database, identifiers
 from embedmig.embedders.hashing import HashingEmbedder
 from embedmig.schema.expanding import Expanded, expand
+from embedmig.schema.handing_over import hand_over
 from embedmig.types import (
     Collection,
     Floats,
@@ -141,3 +142,47 @@ def expand_docs(
 def bridge_id(source: Model = OLD, target: Model = NEW) -> int:
     """The id of vectors of ``source`` mapped into the space of ``target``."""
     return bridge_model_id(source, target)
+
+
+def fill_slot(conn: Connection, collection: Collection, slot: Slot) -> None:
+    """Gives every row with text its vector in ``slot``, of its present text, as our writer does."""
+    text = identifiers.text(collection, "d", slot.text_separator)
+    query = sql.SQL("SELECT {} AS key, {} AS text, {} AS hash FROM {} AS d WHERE {}").format(
+        identifiers.key_array(collection, "d"),
+        text,
+        identifiers.text_hash(collection, "d"),
+        identifiers.table(collection),
+        identifiers.wants_vector(collection, "d"),
+    )
+    rows = conn.execute(query, {}).fetchall()
+    vectors = embed(slot.model, [row["text"] for row in rows])
+    assert slot.model_column is not None
+    assert slot.hash_column is not None
+    written = [slot.vector_column, slot.model_column, slot.hash_column]
+    key = identifiers.key_from_array(collection, sql.SQL("%(key)s::text[]"))
+    if slot.placement is Placement.COMPANION:
+        statement = sql.SQL("INSERT INTO {} ({}, {}) VALUES ({}, %(vector)s, %(model)s, %(hash)s)").format(
+            identifiers.slot_table(slot), identifiers.keys(collection), identifiers.names(written), key
+        )
+    else:
+        statement = sql.SQL("UPDATE {} SET ({}) = (%(vector)s, %(model)s, %(hash)s) WHERE ({}) = ({})").format(
+            identifiers.table(collection), identifiers.names(written), identifiers.keys(collection), key
+        )
+    with conn.transaction(), conn.cursor() as cursor:
+        cursor.execute("SELECT set_config('embedmig.writer', 'on', true)")
+        values = [
+            {"key": row["key"], "vector": vector, "model": slot.model.id, "hash": row["hash"]}
+            for row, vector in zip(rows, vectors, strict=True)
+        ]
+        cursor.executemany(statement, values)
+
+
+def switch_docs(conn: Connection, collection: Collection, *, days_ago: float = 8) -> None:
+    """Fills the target, hands the source over and sets the route to 100, that many days ago; gates are not asked."""
+    fill_slot(conn, collection, slots.list_slots(conn, collection)[-1])
+    hand_over(conn, collection)
+    routes.set_share(conn, collection.group, 10_000)
+    conn.execute(
+        "UPDATE embedmig.route SET full_since = full_since - make_interval(secs => %s) WHERE group_name = %s",
+        [days_ago * 86_400, collection.group],
+    )

@@ -70,7 +70,11 @@ class Context:
 
             click.echo(dumps(result))
         else:
-            self.console.print(render(result))
+            from rich.text import Text
+
+            rendered = render(result)
+            # What is to be copied comes as Text (verbatim.py): broken at the terminal's width it would not run.
+            self.console.print(rendered, soft_wrap=isinstance(rendered, Text))
 
     def say(self, line: str) -> None:
         """A line for people; silent with ``--json``."""

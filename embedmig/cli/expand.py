@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 import click
 
 from embedmig.cli.context import Context, collection_argument, common_options
+from embedmig.cli.verbatim import verbatim
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from embedmig.commands.slots import SlotChange
 
 
@@ -56,13 +59,11 @@ def expand(
     ctx.show(change, lambda made: _describe(made, undo=undo, show_sql=show_sql or made.revision is None))
 
 
-def _describe(change: "SlotChange", *, undo: bool, show_sql: bool) -> str:
-    from rich.markup import escape
-
-    lines = [escape(";\n".join(change.sql) + ";\n")] if show_sql and change.sql else []
+def _describe(change: "SlotChange", *, undo: bool, show_sql: bool) -> "Text":
+    lines = [";\n".join(change.sql) + ";\n"] if show_sql and change.sql else []
     what = f"slot {change.target} of {change.collection} ({change.model}, {change.placement})"
     if change.revision is not None:
-        lines.append(escape(f"{change.revision}"))
+        lines.append(str(change.revision))
     if not change.changed:
         lines.append(f"{what} is open already")
     elif not change.done:
@@ -73,4 +74,4 @@ def _describe(change: "SlotChange", *, undo: bool, show_sql: bool) -> str:
         lines.append(f"{what} is open: {change.why_placed}")
     if change.done and not undo:
         lines.append(f"  next: embedmig reembed {change.collection}")
-    return "\n".join(lines)
+    return verbatim(lines)

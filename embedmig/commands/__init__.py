@@ -36,6 +36,7 @@ _WHERE = {
     "events": "watching",
     "contract": "contracting",
     "detach": "contracting",
+    "detach_sql": "contracting",
 }
 
 __all__ = sorted(_WHERE)  # noqa: PLE0605

@@ -32,26 +32,7 @@ def retire_gates(
     """What forbids dropping the source's index: after that there is no instant way back."""
     if migration.retired_at is not None:
         return []
-    gates = []
-    share = routes.get_route(conn, collection.group).share_bp
-    since = routes.full_since(conn, collection.group)
-    if share < FULL_BP or since is None:
-        gates.append(
-            Gate(
-                name="share",
-                why=f"{source.name} still serves: the route of group {collection.group} is at {share / 100:g} %,"
-                f" embedmig rollout {collection.name} 100",
-            )
-        )
-    elif (left := since + timedelta(days=stability_days) - datetime.now(UTC)) > timedelta(0):
-        gates.append(
-            Gate(
-                name="stability",
-                why=f"the stability period of {stability_days:g} days since the route reached 100 has"
-                f" {_in_words(left)} left (--stability DAYS, or --force)",
-                of_time=True,
-            )
-        )
+    gates = share_gates(conn, collection, source) or _stability_gates(conn, collection, stability_days)
     if migration.handover_at is None:
         gates.append(
             Gate(name="handover", why=f"{source.name} was never handed over: embedmig handover {collection.name}")
@@ -59,11 +40,35 @@ def retire_gates(
     return gates + pin_gates(conn, collection, source)
 
 
+def share_gates(conn: Connection, collection: Collection, source: Slot) -> list[Gate]:
+    """The source serves as long as the route is not at 100."""
+    share = routes.get_route(conn, collection.group)
+    if share.share_bp >= FULL_BP:
+        return []
+    why = (
+        f"{source.name} still serves: the route of group {collection.group} is at {share.percent:g} %,"
+        f" embedmig rollout {collection.name} 100"
+    )
+    return [Gate(name="share", why=why)]
+
+
+def _stability_gates(conn: Connection, collection: Collection, stability_days: float) -> list[Gate]:
+    since = routes.full_since(conn, collection.group)
+    left = timedelta(0) if since is None else since + timedelta(days=stability_days) - datetime.now(UTC)
+    if left <= timedelta(0):
+        return []
+    why = (
+        f"the stability period of {stability_days:g} days since the route reached 100 has {_in_words(left)} left"
+        " (--stability DAYS, or --force)"
+    )
+    return [Gate(name="stability", why=why, of_time=True)]
+
+
 def drop_gates(
     conn: Connection, collection: Collection, source: Slot, target: Slot, *, keep_source: bool
 ) -> list[Gate]:
     """What forbids closing the migration and, unless the source is kept, dropping its column or companion."""
-    gates = pin_gates(conn, collection, source)
+    gates = share_gates(conn, collection, source) + pin_gates(conn, collection, source)
     bridged = count_bridged(conn, collection, target)
     if bridged:
         gates.append(

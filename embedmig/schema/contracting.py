@@ -8,7 +8,8 @@ from psycopg import sql
 from embedmig.catalog import migrations, routes, slots
 from embedmig.catalog.events import log_event
 from embedmig.db import Connection, Queries, identifiers
-from embedmig.errors import ConflictError
+from embedmig.errors import ConflictError, RefusedError
+from embedmig.schema.contract_gates import share_gates
 from embedmig.schema.designing import slot_arguments
 from embedmig.schema.inspection import AnnIndex, describe_table, find_ann_indexes
 from embedmig.schema.labels import label_columns
@@ -16,6 +17,7 @@ from embedmig.schema.locking import under_lock
 from embedmig.schema.naming import check_of
 from embedmig.schema.operations import RenameEmbeddingColumnOp
 from embedmig.schema.operations.drop_embedding_column import drop_slot_statements
+from embedmig.schema.slot_arguments import SlotArguments
 from embedmig.schema.triggers import replace_trigger
 from embedmig.schema.views import create_view_statements, drop_view_statement
 from embedmig.settings import Settings
@@ -58,15 +60,9 @@ def plan_ending(
     """
     by_id = {slot.id: slot for slot in slots.list_slots(conn, collection)}
     source, target = by_id[migration.source_id], by_id[migration.target_id]
-    indexes = _own_indexes(conn, source)
     renamed = _rename(conn, collection, source, target, keep_source=keep_source) if rename_column else None
-    drop = _unlabel_statements(conn, source) if keep_source else _drop_statements(conn, collection, source, target)
-    drop += _index_rename(source, target, indexes, keep_source=keep_source)
-    if target.placement is Placement.COMPANION:
-        drop += create_view_statements(collection, target)
-    if renamed is not None:
-        drop += renamed.statements()
-    return Ending(
+    indexes = _own_indexes(conn, source)
+    ending = Ending(
         collection=collection,
         migration=migration,
         source=source,
@@ -75,10 +71,25 @@ def plan_ending(
         indexes=tuple(indexes),
         renamed=renamed,
         retire_sql=tuple(_drop_index(index) for index in indexes) if migration.retired_at is None else (),
-        drop_sql=tuple(drop),
+        drop_sql=(),
         save_command=_save_command(conn, collection, source),
         rebuild_commands=tuple(_concurrently(index.definition) for index in indexes),
     )
+    return replace(ending, drop_sql=tuple(_closing_statements(conn, ending)))
+
+
+def _closing_statements(conn: Connection, ending: Ending) -> list[str]:
+    collection, source, target = ending.collection, ending.source, ending.target
+    if ending.keep_source:
+        statements = _unlabel_statements(conn, source)
+    else:
+        statements = _drop_statements(conn, collection, source, target)
+    statements += index_rename_statements(ending)[0]
+    if target.placement is Placement.COMPANION:
+        statements += create_view_statements(collection, target)
+    if ending.renamed is not None:
+        statements += ending.renamed.statements()
+    return statements
 
 
 def retire(
@@ -98,6 +109,7 @@ def retire(
         migrations.mark_retired(inner, ending.migration)
         replace_trigger(inner, collection)
         routes.raise_epoch(inner, collection.group)
+        _require_full(inner, ending)
         log_event(
             inner,
             "contract",
@@ -128,9 +140,9 @@ def drop_source(
         replace_trigger(inner, collection)
         for statement in ending.drop_sql:
             inner.execute(statement)
-        if migrations.count_other_open(inner, collection):
-            routes.raise_epoch(inner, collection.group)
-        else:
+        routes.raise_epoch(inner, collection.group)
+        _require_full(inner, ending)
+        if not migrations.count_other_open(inner, collection):
             routes.set_share(inner, collection.group, 0)
         log_event(
             inner,
@@ -145,6 +157,12 @@ def drop_source(
         )
 
     under_lock(conn, collection, work, settings)
+
+
+def _require_full(conn: Connection, ending: Ending) -> None:
+    """Asked once more with the route's row locked: a rollback may have come between the gates and the table's lock."""
+    for gate in share_gates(conn, ending.collection, ending.source):
+        raise RefusedError(gate.why)
 
 
 def build_seconds(conn: Connection, collection: Collection) -> float | None:
@@ -163,14 +181,34 @@ def _drop_index(index: AnnIndex) -> str:
     return sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(index.schema, index.name)).as_string(None)
 
 
-def _drop_statements(conn: Connection, collection: Collection, source: Slot, target: Slot) -> list[str]:
+def source_arguments(conn: Connection, collection: Collection, source: Slot, target: Slot) -> SlotArguments:
+    """The source as drop_embedding_column names it, with those label columns that are ours."""
     arguments = slot_arguments(conn, collection, source, target, source_label=None)
     ours = label_columns(conn, source)
-    model = source.model_column if source.model_column in ours else None
-    kept = replace(arguments, model_column=model)
+    return replace(arguments, model_column=source.model_column if source.model_column in ours else None)
+
+
+def index_rename_statements(ending: Ending) -> tuple[list[str], list[str]]:
+    """What gives the new index the old one's name, and what takes it back; nothing where it keeps its own."""
+    target = ending.target
+    new_name = _new_index_name(ending.source, target, list(ending.indexes), keep_source=ending.keep_source)
+    if new_name is None or target.index_name is None:
+        return [], []
+    return [_rename_index(target.schema, target.index_name, new_name)], [
+        _rename_index(target.schema, new_name, target.index_name)
+    ]
+
+
+def _rename_index(schema: str, old: str, new: str) -> str:
+    rename = sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}")
+    return rename.format(sql.Identifier(schema, old), sql.Identifier(new)).as_string(None)
+
+
+def _drop_statements(conn: Connection, collection: Collection, source: Slot, target: Slot) -> list[str]:
     # The view joins the companion that goes; the one that stays gets its own.
     view = [drop_view_statement(collection)] if source.placement is Placement.COMPANION else []
-    return view + [part.as_string(None) for part in drop_slot_statements(kept)]
+    arguments = source_arguments(conn, collection, source, target)
+    return view + [part.as_string(None) for part in drop_slot_statements(arguments)]
 
 
 def _unlabel_statements(conn: Connection, source: Slot) -> list[str]:
@@ -192,15 +230,6 @@ def _new_index_name(source: Slot, target: Slot, indexes: list[AnnIndex], *, keep
     if old is None or target.index_name is None or not same_table or keep_source or old == target.index_name:
         return None
     return old
-
-
-def _index_rename(source: Slot, target: Slot, indexes: list[AnnIndex], *, keep_source: bool) -> list[str]:
-    new_name = _new_index_name(source, target, indexes, keep_source=keep_source)
-    if new_name is None:
-        return []
-    assert target.index_name is not None
-    rename = sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}")
-    return [rename.format(sql.Identifier(target.schema, target.index_name), sql.Identifier(new_name)).as_string(None)]
 
 
 def _rename(

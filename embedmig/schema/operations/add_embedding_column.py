@@ -56,15 +56,17 @@ def _render(context: AutogenContext, op: AddEmbeddingColumnOp) -> str:
 
 
 def _add_columns(slot: SlotArguments) -> list[sql.Composable]:
-    assert slot.model_column is not None
-    assert slot.hash_column is not None
     table = slot.user_table
-    columns = [
-        (slot.column, slot.type_name, f"vectors of slot {slot.slot} by {slot.model}"),
-        (slot.model_column, sql.SQL("int"), f"the model of each {slot.column}"),
-        (slot.hash_column, sql.SQL("uuid"), f"the hash of the text of each {slot.column}"),
+    columns: list[tuple[str, sql.Composable, str]] = [
+        (slot.column, slot.type_name, f"vectors of slot {slot.slot} by {slot.model}")
     ]
-    checks = [add_check_statement(table, slot.column, slot.model_column, slot.model_ids)]
+    checks = []
+    # A column that goes back to what it was before embedmig has neither.
+    if slot.model_column is not None:
+        columns.append((slot.model_column, sql.SQL("int"), f"the model of each {slot.column}"))
+        checks.append(add_check_statement(table, slot.column, slot.model_column, slot.model_ids))
+    if slot.hash_column is not None:
+        columns.append((slot.hash_column, sql.SQL("uuid"), f"the hash of the text of each {slot.column}"))
     if slot.source_model_column is not None:
         assert slot.source_column is not None
         # A constant default is metadata: no row is rewritten, and every row there is has it at once.
