@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 from embedmig.catalog.collections import collection_from_row
@@ -42,13 +43,13 @@ class Serving:
     failing: frozenset[int]
     """Ids of slots with failures that nobody has ignored."""
 
-    @property
+    @cached_property
     def source(self) -> Slot:
         """The slot that the open migration leads from; with none open, the only slot."""
         source_id = None if self.migration is None else self.migration.source_id
         return next((slot for slot in self.slots if slot.id == source_id), self.slots[-1])
 
-    @property
+    @cached_property
     def target(self) -> Slot | None:
         """The slot that the open migration leads to; None when none is open."""
         target_id = None if self.migration is None else self.migration.target_id

@@ -1,6 +1,7 @@
 """Searching, for callers with an event loop: the same steps as ``searcher``, with await, under the same names."""
 
 import asyncio
+import functools
 from typing import Any, Self, Unpack
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 from embedmig.catalog.models import QUERIES as MODELS
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving_async
-from embedmig.db.connection import AsyncConnection, register_vector_types_async, translated_errors
+from embedmig.db.connection import register_vector_types_async, translated_errors
 from embedmig.errors import UsageError
 from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
 from embedmig.search.embedding import check_model, embed_query, is_checked
@@ -21,10 +22,19 @@ from embedmig.search.routing import require_routing_key
 from embedmig.types import Embedding, Model, ServingKey
 
 
+class SearchConnection(psycopg.AsyncConnection[dict[str, Any]]):
+    """As ``searcher.SearchConnection``."""
+
+    @functools.cached_property
+    def searching(self) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        """Rows as tuples."""
+        return self.cursor(row_factory=tuple_row)
+
+
 class AsyncSearcher(SearcherBase):
     """Searches one collection, from any number of tasks of one event loop. A model computes in a thread beside it."""
 
-    _pool: AsyncConnectionPool[AsyncConnection]
+    _pool: AsyncConnectionPool[SearchConnection]
 
     @classmethod
     async def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
@@ -35,7 +45,9 @@ class AsyncSearcher(SearcherBase):
         with translated_errors():
             async with await psycopg.AsyncConnection.connect(searcher._url, **pool_options["kwargs"]) as conn:
                 searcher._begin(await read_serving_async(conn, collection))
-        searcher._pool = AsyncConnectionPool(configure=register_vector_types_async, open=False, **pool_options)
+        searcher._pool = AsyncConnectionPool(
+            connection_class=SearchConnection, configure=register_vector_types_async, open=False, **pool_options
+        )
         await searcher._pool.open()
         return searcher
 
@@ -113,9 +125,8 @@ class AsyncSearcher(SearcherBase):
                 rows: list[tuple[Any, ...]] = []
                 gone: psycopg.Error | None = None
                 try:
-                    cursor = conn.cursor(row_factory=tuple_row)
-                    await cursor.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
-                    rows = await cursor.fetchall()
+                    await conn.searching.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
+                    rows = await conn.searching.fetchall()
                 except GONE as error:
                     gone = error
                 except psycopg.Error as error:

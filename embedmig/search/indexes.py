@@ -74,12 +74,12 @@ def _fits(index: SlotIndex, slot: Slot) -> bool:
 
 
 def _is_expression(index: SlotIndex, expected: str) -> bool:
-    """Whether Postgres prints the index's expression so, but for brackets, quotes and blanks."""
+    """Whether Postgres prints the index's expression so, but for brackets, quotes, blanks and pgvector's schema."""
     return index.expression is not None and _bare(index.expression) == _bare(expected)
 
 
 def _bare(text: str) -> str:
-    return re.sub(r'[()\s"]', "", text)
+    return re.sub(r'\w+\.|[()\s"]', "", text)
 
 
 def _distance(slot: Slot, vector: sql.Composable, kind: str) -> sql.Composed:

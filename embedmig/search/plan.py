@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from embedmig.catalog.serving import Serving
 from embedmig.errors import ModelMismatchError, RefusedError, UsageError
@@ -57,8 +57,7 @@ class Explanation:
     sql: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SearchPlan:
+class SearchPlan(NamedTuple):
     """A search ready to be sent: ``sql`` with ``params`` by name, for ``slot``."""
 
     embedding: Embedding
@@ -81,15 +80,14 @@ class SearchPlan:
 
     def hits(self, rows: Sequence[Sequence[Any]]) -> list[Hit]:
         """Nearest first; without those beyond the slot's cut-off."""
-        serving, slot, names = self.view.serving, self.slot, self.columns
-        width = len(serving.collection.key)
-        model = (slot.model.key, bridged_name(serving, slot))
+        slot, names = self.choice.slot.name, self.columns
+        width, made_by = self.statement.key_width, self.statement.made_by
         hits = [
             Hit(
                 row[0] if width == 1 else tuple(row[:width]),
                 row[width],
-                slot.name,
-                model[row[width + 1]],
+                slot,
+                made_by[row[width + 1]],
                 row[width + 2],
                 dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
             )
@@ -193,12 +191,6 @@ def find_cut_off(asked: float | Mapping[str, float] | None, serving: Serving, sl
         if name not in names and not re.fullmatch(r"v[0-9]+", name):
             raise UsageError(f"max_distance names slot {name}; there are: {', '.join(names)}")
     return None if slot.name not in asked else float(asked[slot.name])
-
-
-def bridged_name(serving: Serving, slot: Slot) -> str:
-    """What made the bridged vectors of a slot."""
-    origin = serving.source.model.key if serving.source.id != slot.id else ""
-    return f"{origin}->{slot.model.key}"
 
 
 def _statement(view: View, slot: Slot, shape: Shape) -> Statement:

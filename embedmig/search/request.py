@@ -1,8 +1,7 @@
 """What a caller asks of a search, checked before anything is sent. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from embedmig.errors import UnversionedVectorError, UsageError
 from embedmig.search.filters import Where
@@ -31,8 +30,7 @@ class SearchOptions(TypedDict, total=False):
     """Compare every row that the filter leaves instead of asking the index: for filters that leave few."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SearchRequest:
+class SearchRequest(NamedTuple):
     """A search as asked for. Either ``text`` or ``embedding`` is set."""
 
     text: str | None

@@ -1,5 +1,6 @@
 """Searching, for callers who wait."""
 
+import functools
 from typing import Any, Self, Unpack
 
 import psycopg
@@ -9,7 +10,7 @@ from psycopg_pool import ConnectionPool
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving
-from embedmig.db import Connection, Database, register_vector_types
+from embedmig.db import Database, register_vector_types
 from embedmig.db.connection import translated_errors
 from embedmig.errors import UsageError
 from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
@@ -21,10 +22,19 @@ from embedmig.search.routing import require_routing_key
 from embedmig.types import Embedding, Model, ServingKey
 
 
+class SearchConnection(psycopg.Connection[dict[str, Any]]):
+    """A connection of the pool with a cursor to search by: making one anew costs as much as planning the search."""
+
+    @functools.cached_property
+    def searching(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Rows as tuples."""
+        return self.cursor(row_factory=tuple_row)
+
+
 class Searcher(SearcherBase):
     """Searches one collection, from any number of threads: the pool, the route and the models are kept here."""
 
-    _pool: ConnectionPool[Connection]
+    _pool: ConnectionPool[SearchConnection]
 
     @classmethod
     def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
@@ -37,7 +47,9 @@ class Searcher(SearcherBase):
         # One connection of its own first: it says what is wrong, where a pool tries again until its time is out.
         with Database(searcher._url).connect() as conn:
             searcher._begin(read_serving(conn, collection))
-        searcher._pool = ConnectionPool(configure=register_vector_types, open=True, **searcher._pool_options())
+        searcher._pool = ConnectionPool(
+            connection_class=SearchConnection, configure=register_vector_types, open=True, **searcher._pool_options()
+        )
         return searcher
 
     def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
@@ -117,8 +129,8 @@ class Searcher(SearcherBase):
             rows: list[tuple[Any, ...]] = []
             gone: psycopg.Error | None = None
             try:
-                cursor = conn.cursor(row_factory=tuple_row)
-                rows = cursor.execute(search_plan.sql, search_plan.params, prepare=self._prepared).fetchall()
+                conn.searching.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
+                rows = conn.searching.fetchall()
             except GONE as error:
                 gone = error
             except psycopg.Error as error:

@@ -32,10 +32,14 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """SQL with its parameters by name; ``index``: the one it is written for, None for an exact search."""
+    """SQL with its parameters by name, and how its rows are read."""
 
     sql: bytes
     index: str | None
+    """The one it is written for; None for an exact search."""
+    key_width: int
+    made_by: tuple[str, str]
+    """What made a row's vector: the model, or the bridge to it."""
 
 
 def compose(serving: Serving, slot: Slot, shape: Shape) -> Statement:
@@ -56,7 +60,12 @@ def compose(serving: Serving, slot: Slot, shape: Shape) -> Statement:
         statement = sql.SQL("SELECT * FROM ({}) AS found ORDER BY embedmig_distance LIMIT {}").format(
             statement, sql.Literal(shape.k)
         )
-    return Statement(sql=statement.as_bytes(None), index=None if comparison.index is None else comparison.index.name)
+    return Statement(
+        sql=statement.as_bytes(None),
+        index=None if comparison.index is None else comparison.index.name,
+        key_width=len(serving.collection.key),
+        made_by=(slot.model.key, f"{serving.source.model.key}->{slot.model.key}"),
+    )
 
 
 def _named(slot: Slot) -> Slot:

@@ -70,7 +70,7 @@ def connect(request: pytest.FixtureRequest, db: Database, loop: asyncio.Abstract
         searcher.close()
 
 
-def fill(conn: Connection, slot: Slot, collection: str = "docs") -> Slot:
+def fill(conn: Connection, slot: Slot, collection: str = "docs", *, index: bool = True) -> Slot:
     """Gives every row of the collection its vector in ``slot``, an index over them, and says so in the catalog."""
     found = read_serving(conn, collection).collection
     rows = conn.execute(
@@ -86,15 +86,16 @@ def fill(conn: Connection, slot: Slot, collection: str = "docs") -> Slot:
         conn.execute("SELECT set_config('embedmig.writer', 'on', true)")
         for row, vector in zip(rows, vectors, strict=True):
             _write(conn, found, slot, row, vector)
-    name = f"{collection}_{slot.name}_hnsw"
-    conn.execute(
-        sql.SQL("CREATE INDEX {} ON {} USING hnsw ({} {}_cosine_ops)").format(
-            sql.Identifier(name),
-            identifiers.slot_table(slot),
-            sql.Identifier(slot.vector_column),
-            sql.SQL(slot.vector_type),
+    name = f"{collection}_{slot.name}_hnsw" if index else None
+    if name is not None:
+        conn.execute(
+            sql.SQL("CREATE INDEX {} ON {} USING hnsw ({} {}_cosine_ops)").format(
+                sql.Identifier(name),
+                identifiers.slot_table(slot),
+                sql.Identifier(slot.vector_column),
+                sql.SQL(slot.vector_type),
+            )
         )
-    )
     filled = slots.get_slot(conn, found, slot.name)
     filled = replace(filled, index_name=name, filled_at=datetime.now(UTC))
     slots.update_slot(conn, filled)
