@@ -63,6 +63,35 @@ def hnsw_index_bytes(rows: int, dimensions: int, vector_type: str, m: int = 16) 
     return _in_pages(rows, element + neighbours)
 
 
+def hnsw_insert_wal_bytes(dimensions: int, vector_type: str, m: int = 16) -> int:
+    """WAL that one more row costs an HNSW index: its element, and the neighbours that link back to it. Measured from
+    128 to 1536 dimensions; full-page images after a checkpoint come on top."""
+    return vector_bytes(dimensions, vector_type) + 2 * m * 58
+
+
+def companion_wal_bytes(rows: int, dimensions: int, vector_type: str, *, key_bytes: int) -> int:
+    """WAL of filling a companion by COPY, its primary key's index included."""
+    inside, outside = stored_vector_bytes(dimensions, vector_type, beside_bytes=key_bytes + LABEL_BYTES)
+    return rows * (inside + outside + LABEL_BYTES + 2 * key_bytes + 140)
+
+
+def column_wal_bytes(
+    rows: int,
+    dimensions: int,
+    vector_type: str,
+    *,
+    row_bytes: int,
+    hot: float,
+    index_count: int,
+    hnsw_wal_bytes: int,
+) -> int:
+    """WAL of writing in place. A HOT update logs what it adds; any other the whole row, an entry in each of the table's
+    indexes, and the row once more into its HNSW indexes (``hnsw_wal_bytes`` a row for all of them)."""
+    inside, outside = stored_vector_bytes(dimensions, vector_type, beside_bytes=row_bytes + LABEL_BYTES)
+    added = inside + outside + LABEL_BYTES + 120
+    return round(rows * (added + (1 - hot) * (row_bytes + index_count * 90 + hnsw_wal_bytes)))
+
+
 def ivfflat_index_bytes(rows: int, dimensions: int, vector_type: str) -> int:
     """The finished IVFFlat index."""
     return _in_pages(rows, _align(vector_bytes(dimensions, vector_type) + 12))

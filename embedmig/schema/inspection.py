@@ -356,17 +356,19 @@ def find_select_star(conn: Connection, facts: TableFacts) -> list[str] | None:
         with conn.transaction():
             rows = conn.execute(
                 QUERIES["find_statements"],
-                {"pattern": _select_star_pattern(facts.name)},
+                {"pattern": select_star_pattern(facts.name)},
             ).fetchall()
     except psycopg.Error:
         return None
     return sorted(row["query"] for row in rows)
 
 
-def _select_star_pattern(name: TableName) -> str:
+def select_star_pattern(name: TableName) -> str:
     r"""A regular expression: ``SELECT ... * ... FROM [schema.]table``, each name quoted or not."""
 
     def quoted(part: str) -> str:
         return '"?' + "".join(f"\\{char}" if not char.isalnum() and char != "_" else char for char in part) + '"?'
 
-    return rf"select\s+([^;]*[\s,.])?\*[^;]*\sfrom\s+({quoted(name.schema)}\s*\.\s*)?{quoted(name.table)}(\s|;|,|\)|$)"
+    table = rf"({quoted(name.schema)}\s*\.\s*)?{quoted(name.table)}"
+    # A star before a comma or FROM: any other is a product, or count(*).
+    return rf"select\s+([^;]*[\s,.])?\*\s*(,[^;]*)?\sfrom\s+{table}(\s|;|,|\)|$)"

@@ -7,6 +7,7 @@ from embedmig.db import Connection
 from embedmig.errors import NotFoundError, UnsupportedError
 from embedmig.schema.inspection import (
     QUERIES,
+    TableName,
     count_rows_about,
     describe_table,
     find_ann_indexes,
@@ -16,6 +17,7 @@ from embedmig.schema.inspection import (
     placement_facts,
     require_usable,
     resolve_table,
+    select_star_pattern,
 )
 from embedmig.types import KeyColumn
 
@@ -257,6 +259,28 @@ def test_publications_tell_whether_they_would_carry_a_new_column(docs: Connectio
 
 def test_select_star_is_not_known_without_pg_stat_statements(docs: Connection) -> None:
     assert find_select_star(docs, describe_table(docs, "public", "docs")) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "meant"),
+    [
+        ("SELECT * FROM docs WHERE id = $1", True),
+        ("select d.* from public.docs d", True),
+        ('SELECT id, * FROM "docs"', True),
+        ("SELECT *, embedding <=> $1 AS distance FROM docs ORDER BY 3", True),
+        ("SELECT * FROM docs;", True),
+        ("SELECT id FROM docs", False),
+        ("SELECT count(*) FROM docs", False),
+        ("SELECT id * 2 FROM docs", False),
+        ("SELECT * FROM docs_archive", False),
+        ("SELECT * FROM other.docs", False),
+        ("INSERT INTO docs VALUES ($1)", False),
+    ],
+)
+def test_select_star_on_the_table_is_told_from_other_statements(conn: Connection, statement: str, meant: bool) -> None:
+    pattern = select_star_pattern(TableName("public", "docs"))
+    row = conn.execute("SELECT %s ~* %s AS found", [statement, pattern]).fetchone()
+    assert row == {"found": meant}
 
 
 def test_every_named_query_is_used_and_runs(docs: Connection) -> None:
