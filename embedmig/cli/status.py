@@ -113,6 +113,8 @@ def _slots(slots: "list[SlotStatus]") -> "RenderableType":
 
 
 def _index(slot: "SlotStatus") -> str:
+    if slot.index.building_pid is not None:
+        return f"being built by pid {slot.index.building_pid}"
     if slot.index.name is None:
         return "none"
-    return f"{slot.index.kind}" if slot.index.valid else f"{slot.index.kind} INVALID"
+    return slot.index.name if slot.index.valid else f"{slot.index.name} INVALID"

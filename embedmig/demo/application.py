@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -50,7 +51,7 @@ class Application:
     @property
     def writer_url(self) -> str:
         """As a role that may write its table and has no right on schema embedmig."""
-        return psycopg.conninfo.make_conninfo(self.db.url, user=ROLE)
+        return _url_with(self.db.url, user=ROLE)
 
 
 def open_application(data_dir: Path) -> Application:
@@ -61,7 +62,7 @@ def open_application(data_dir: Path) -> Application:
     with psycopg.connect(server_url, autocommit=True) as conn:
         _create_unless_there(conn, "SELECT FROM pg_roles WHERE rolname = %s", "CREATE ROLE {} LOGIN", ROLE)
         _create_unless_there(conn, "SELECT FROM pg_database WHERE datname = %s", "CREATE DATABASE {}", DATABASE)
-    db = Database(psycopg.conninfo.make_conninfo(server_url, dbname=DATABASE), application_name="embedmig demo")
+    db = Database(_url_with(server_url, dbname=DATABASE), application_name="embedmig demo")
     with db.connect() as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     return Application(db=db, folder=folder, static_model=static_model)
@@ -159,6 +160,14 @@ class Writer:
         if self._process.returncode != 0:
             raise RuntimeError(f"the demo's writing application failed: {complaint.strip().splitlines()[-1:]}")
         self.statements = int(out)
+
+
+def _url_with(url: str, *, user: str | None = None, dbname: str | None = None) -> str:
+    """A URL again, and not libpq's ``key=value``, since the application's own Alembic environment takes URLs only."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = parts.netloc if user is None else f"{user}@{host}"
+    return urlunsplit(parts._replace(netloc=netloc, path=parts.path if dbname is None else f"/{dbname}"))
 
 
 def _create_unless_there(conn: psycopg.Connection, look: str, create: str, name: str) -> None:

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from embedmig import commands
@@ -16,11 +16,14 @@ from embedmig.demo import application
 from embedmig.demo.application import NEW, OLD, Application, application_writes
 from embedmig.demo.models import minilm_path
 from embedmig.demo.telling import Diary, Step, tell
-from embedmig.search import Searcher
+from embedmig.errors import RefusedError
+from embedmig.search.searcher import Searcher
 from embedmig.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from embedmig.backfill.progress import ReembedProgress
 
 QUESTION = "turn a JSON text into Python objects"
 
@@ -38,9 +41,7 @@ class DemoFigures:
     seconds: dict[str, float]
 
 
-def run_demo(
-    console: Console, data_dir: Path, *, fresh: bool, wait: Callable[[], None], watched: bool
-) -> DemoFigures:
+def run_demo(console: Console, data_dir: Path, *, fresh: bool, wait: Callable[[], None], watched: bool) -> DemoFigures:
     """Tells the story from where it stopped last time. ``watched``: draw progress bars."""
     # The two models lie on disk; nothing may look for them on a hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,6 +53,8 @@ def run_demo(
         "Gates of time are set to 0 here (the stability period before contract is 7 days by default)."
     )
     app = application.open_application(data_dir)
+    # Where the application's own Alembic environment finds its database.
+    os.environ["DATABASE_URL"] = app.db.url
     diary = Diary.open(app.folder / "diary.json")
     story = _Story(app, console, watched)
     tell(console, story.steps(), diary, wait=wait)
@@ -66,7 +69,9 @@ class _Story:
 
     def __init__(self, app: Application, console: Console, watched: bool) -> None:
         self._app, self._console, self._watched = app, console, watched
-        self._settings: Settings = load_settings(app.folder, overrides={"stability_days": 0.0})
+        self._settings: Settings = load_settings(
+            app.folder, overrides={"stability_days": 0.0, "alembic_ini": app.alembic_ini}
+        )
 
     def steps(self) -> list[Step]:
         return [
@@ -203,59 +208,122 @@ class _Story:
 
     def _audit(self, diary: Diary) -> Sequence[str]:
         audit = commands.audit(self._app.db, "docs", settings=self._settings)
-        return [f"{audit.matching} of {audit.sampled} sampled vectors are {OLD}'s"]
+        return [f"{audit.matching} of {audit.compared} sampled vectors are {OLD}'s"]
 
     def _plan(self, diary: Diary) -> Sequence[str]:
         plan = commands.plan(self._app.db, "docs", to=NEW)
-        return [str(plan)]
+        of = plan.embedding
+        took = "" if plan.seconds is None else f", about {plan.seconds:,.0f} s to embed them"
+        return [
+            f"{plan.rows:,} rows, about {of.tokens:,} tokens{took}",
+            f"placement {plan.placement}: {plan.why}",
+            *(f"who will notice: {onlooker.name}, {onlooker.what}" for onlooker in plan.onlookers),
+            f"expand would run {len(plan.sql)} statements in one transaction",
+        ]
 
     def _expand(self, diary: Diary) -> Sequence[str]:
-        expanded = commands.expand(
-            self._app.db, "docs", to=NEW, alembic_ini=self._app.alembic_ini, run=True, settings=self._settings
+        made = commands.expand(self._app.db, "docs", NEW, run=True, settings=self._settings)
+        where = (
+            [] if made.revision is None else [f"revision {made.revision.relative_to(self._app.folder.parent.parent)}"]
         )
-        return [str(expanded)]
+        table = next((statement for statement in made.sql if statement.startswith("ALTER TABLE")), "")
+        return [*where, *_lines([table]), f"slot {made.target}: {made.placement}, since {made.why_placed}"]
 
     def _backfill(self, diary: Diary) -> Sequence[str]:
-        with application_writes(self._app) as writer, self._progress("documents") as advance:
-            result = commands.reembed(self._app.db, "docs", on_progress=advance, settings=self._settings)
+        with application_writes(self._app) as writer, self._bar("documents") as advance:
+            done = commands.reembed(self._app.db, "docs", on_progress=advance, settings=self._settings)
         # What the application wrote in the last moment is queued: one more round takes it.
-        commands.reembed(self._app.db, "docs", settings=self._settings)
-        diary.figures["rows_per_s"] = result.rows_per_s
+        rest = commands.reembed(self._app.db, "docs", settings=self._settings)
+        if "interrupted" in (done.outcome, rest.outcome):
+            raise KeyboardInterrupt
+        diary.figures["rows_per_s"] = done.rows_per_s
         return [
-            f"{result.rows_written:,} rows at {result.rows_per_s:,.0f} a second;"
-            f" the application made {writer.statements} statements meanwhile"
+            f"{done.rows:,} vectors at {done.rows_per_s:,.0f} rows/s; meanwhile the application made"
+            f" {writer.statements} statements, and {rest.rows} rows more were embedded for the last of them"
         ]
 
     def _index(self, diary: Diary) -> Sequence[str]:
-        return [str(commands.index(self._app.db, "docs"))]
+        built = commands.index(self._app.db, "docs", settings=self._settings).index
+        return [f"index {built.name}, {built.size_bytes / 2**20:.1f} MB"]
 
     def _verify(self, diary: Diary) -> Sequence[str]:
-        return [str(commands.verify(self._app.db, "docs"))]
+        verified = commands.verify(self._app.db, "docs")
+        lines = []
+        for slot in verified.slots:
+            of = slot.census
+            lines.append(
+                f"{slot.slot} ({slot.model}): {of.true:,} true, {of.missing} missing, {of.stale} stale,"
+                f" {of.unrecorded:,} of a text not recorded"
+            )
+        if not verified.ok:
+            raise RefusedError("the demo's table is not right: embedmig verify docs says what is wrong")
+        return lines
 
     def _validate(self, diary: Diary) -> Sequence[str]:
-        diary.figures["queries"] = application.write_queries(self._app)
+        application.write_queries(self._app)
         report = commands.validate(self._app.db, "docs", queries=self._app.queries, settings=self._settings)
-        return [str(report)]
+        judged = next(one for one in report.quality if one.measure == "nDCG@10")
+        diary.figures |= {
+            "queries": report.queries.judged,
+            "overlap_at_10": report.agreement.overlap[10].mean,
+            "ndcg_at_10_old": judged.source.mean,
+            "ndcg_at_10_new": judged.target.mean,
+        }
+        return [report.verdict.sentence, *report.verdict.reasons]
 
     def _handover(self, diary: Diary) -> Sequence[str]:
-        return [str(commands.handover(self._app.db, "docs"))]
+        handed = commands.handover(self._app.db, "docs", settings=self._settings)
+        # Rows that the application wrote without a vector lack one in the old slot: they are queued, and embedded now.
+        done = commands.reembed(self._app.db, "docs", settings=self._settings)
+        return [
+            f"slot {handed.slot} is maintained by {handed.maintained_by} now; {handed.queued_rows} rows had no vector"
+            f" in it and were queued; embedmig reembed docs wrote {done.rows}"
+        ]
 
     def _switch(self, diary: Diary) -> Sequence[str]:
-        commands.rollout(self._app.db, "docs", 100, settings=self._settings)
-        return self._ask()
+        switched = commands.rollout(self._app.db, "docs", 100, settings=self._settings)
+        return [f"{switched.percent:g} % to the new index, epoch {switched.epoch}", *self._ask()]
 
     def _roll_back(self, diary: Diary) -> Sequence[str]:
         back = commands.rollback(self._app.db, "docs", why="the demo shows the way back")
-        return [f"{back.source} lacks {back.missing_rows} rows", *self._ask()]
+        lacking = back.missing_rows + back.stale_rows
+        return [f"0 % to the new index, epoch {back.switched.epoch}; {back.source} lacks {lacking} rows", *self._ask()]
 
     def _contract(self, diary: Diary) -> Sequence[str]:
-        return [str(commands.contract(self._app.db, "docs", dry_run=True, settings=self._settings))]
+        would = commands.contract(self._app.db, "docs", dry_run=True, settings=self._settings)
+        return [*would.refusals, *_lines(would.retire_sql), *_lines(would.drop_sql)]
+
+    @contextmanager
+    def _bar(self, what: str) -> "Iterator[Callable[[ReembedProgress], None]]":
+        if not self._watched:
+            yield lambda step: None
+            return
+        columns = (
+            TextColumn("   {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(what, total=None, said="")
+
+            def advance(step: "ReembedProgress") -> None:
+                progress.update(
+                    task, description=step.phase, total=step.rows_planned or None, completed=step.rows_done,
+                    said=f"{step.rows_per_s:,.0f} rows/s",
+                )  # fmt: skip
+
+            yield advance
 
     def _ask(self) -> list[str]:
-        with Searcher.connect("docs", db=self._app.db) as search:
+        with Searcher.connect("docs", database_url=self._app.db.url, settings=self._settings) as search:
             hits = search(QUESTION, k=3, columns=["name"])
         lines = [f'embedmig search docs "{QUESTION}"']
         return lines + [f"  {hit.columns['name']:32} {hit.distance:.3f}  {hit.slot}, {hit.model}" for hit in hits]
+
+
+def _lines(statements: Sequence[str]) -> list[str]:
+    return [line for statement in statements for line in statement.strip().splitlines()]
 
 
 def _closing_table(figures: DemoFigures) -> Table:

@@ -1,4 +1,4 @@
-"""Tells a list of steps at the terminal, once each: what a step means, the command, what came of it, how long it took."""
+"""Tells a list of steps at the terminal, once each: its meaning, the command, what came of it, how long it took."""
 
 import json
 import time
@@ -57,7 +57,9 @@ def tell(console: Console, steps: Sequence[Step], diary: Diary, *, wait: Callabl
             console.print(f"[dim]{number:>2}  {escape(step.title)}: done before[/dim]")
             continue
         console.print()
-        console.print(Panel(escape(step.meaning), title=f"[bold]{number}  {escape(step.title)}[/bold]", title_align="left"))
+        console.print(
+            Panel(escape(step.meaning), title=f"[bold]{number}  {escape(step.title)}[/bold]", title_align="left")
+        )
         if step.command is not None:
             console.print(f"   [bold cyan]$ {escape(step.command)}[/bold cyan]", soft_wrap=True)
         began = time.monotonic()
@@ -68,5 +70,3 @@ def tell(console: Console, steps: Sequence[Step], diary: Diary, *, wait: Callabl
         console.print(f"   [dim]{seconds:.1f} s[/dim]")
         if step is not steps[-1]:
             wait()
-
-

@@ -1,7 +1,7 @@
 """The application that goes on writing while its table is migrated: ``python -m embedmig.demo.writer URL``.
 
 It knows nothing of embedmig, and its role has no right on schema embedmig. It inserts, edits and deletes documents
-and counts reads of them, about 40 statements a second, until it is terminated; then prints how many it made.
+and counts reads of them, about 10 statements a second, until it is terminated; then prints how many it made.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ def write_until_stopped(url: str, *, seed: int) -> int:
             (_, statement), *_ = rng.choices(_STATEMENTS, weights)
             conn.execute(statement, [rng.randrange(3000)])
             made += 1
-            time.sleep(0.025)
+            time.sleep(0.1)
     return made
 
 

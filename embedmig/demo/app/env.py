@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 
-from embedmig.schema.autogenerate import include_object
 import embedmig.schema.operations  # noqa: F401  registers op.add_embedding_column and its like
+from embedmig.schema.autogenerate import include_object
 
 
 def migrate(connection: Connection) -> None:
@@ -19,6 +19,6 @@ def migrate(connection: Connection) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     migrate(given)
 else:
-    url = os.environ["EMBEDMIG_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
+    url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
     with create_engine(url).connect() as connection:
         migrate(connection)
