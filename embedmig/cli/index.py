@@ -100,4 +100,6 @@ def _built(result: "Indexed") -> str:
         lines.append(f"- {result.checks_validated} checks validated")
     lines += [f"- {escape(note)}" for note in i.notes]
     lines += [f"  {escape(statement)}" for statement in i.statements]
+    if result.revision is not None:
+        lines.append(f"- {escape(str(result.revision))} says the same for your other databases")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from embedmig.catalog import migrations, slots
 from embedmig.catalog.collections import get_collection
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError
-from embedmig.schema import contracting, detaching, revisions
+from embedmig.schema import contracting, detaching, matching, revisions
 from embedmig.schema.contract_gates import drop_gates, retire_gates
 from embedmig.schema.contracting import Ending
 from embedmig.settings import Settings, load_settings
@@ -136,22 +136,17 @@ def _end(
 ) -> Contracted:
     done = []
     # Asked before anything is done: the revision is written after it, and must not fail then.
-    ini = None if only_retire or ending.keep_source else revisions.find_environment(settings)
-    written = None
-    if ini is not None:
-        from embedmig.schema.matching import contract_operations
-
-        revisions.require_one_head(ini)
-        operations = contract_operations(conn, ending)
+    writes = not (only_retire or ending.keep_source)
+    ini = matching.environment_of(settings, ending.collection, ending.target) if writes else None
+    operations = ([], []) if ini is None else matching.contract_operations(conn, ending)
     if ending.migration.retired_at is None:
         contracting.retire(conn, ending, why=why, forced=forced, settings=settings)
         done.append("retire")
     if not only_retire:
         contracting.drop_source(conn, ending, why=why, forced=forced, settings=settings)
         done.append("drop")
-    if ini is not None:
-        message = f"contract {ending.collection.name} to {ending.target.name}"
-        written = revisions.write_revision(ini, message, *operations).path
+    message = f"contract {ending.collection.name} to {ending.target.name}"
+    written = None if ini is None else revisions.write_revision(ini, message, *operations).path
     return _contracted(conn, ending, done=tuple(done), forced=forced, revision=written)
 
 

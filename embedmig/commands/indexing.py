@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from embedmig.catalog.collections import get_collection
 from embedmig.catalog.migrations import find_migration
@@ -11,7 +12,8 @@ from embedmig.db.connection import require_server
 from embedmig.schema.constraints import validate_checks
 from embedmig.schema.index_building import IndexProgress
 from embedmig.schema.indexes import IndexBuilt, build_index
-from embedmig.settings import Settings
+from embedmig.schema.matching import environment_of, match_index
+from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Slot
 
 
@@ -22,6 +24,8 @@ class Indexed:
     collection: str
     index: IndexBuilt
     checks_validated: int
+    revision: Path | None
+    """The matching revision in the user's Alembic environment; here it changes nothing."""
 
 
 def index(
@@ -47,6 +51,7 @@ def index(
         require_server(conn)
         found = get_collection(conn, collection)
         wanted, source = _choose(conn, found, slot)
+        ini = environment_of(settings or load_settings(), found, wanted)
         checks = validate_checks(conn, found, wanted)
     built = build_index(
         db,
@@ -62,7 +67,18 @@ def index(
         on_progress=on_progress,
         settings=settings,
     )
-    return Indexed(collection=found.name, index=built, checks_validated=checks)
+    return Indexed(
+        collection=found.name,
+        index=built,
+        checks_validated=checks,
+        revision=None if ini is None else _match(db, ini, found, wanted.name),
+    )
+
+
+def _match(db: Database, ini: Path, collection: Collection, slot: str) -> Path | None:
+    with db.connect() as conn:
+        revision = match_index(ini, conn, collection, get_slot(conn, collection, slot))
+    return None if revision is None else revision.path
 
 
 def _choose(conn: Connection, collection: Collection, name: str | None) -> tuple[Slot, Slot | None]:

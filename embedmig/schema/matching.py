@@ -1,5 +1,6 @@
 """Revisions that match what was done at once: written into the user's environment, a no-op where it is so already, the
-same change where it is not (a fresh database, a colleague's)."""
+same change where it is not (a fresh database, a colleague's). An environment that knows nothing of the slot gets none:
+it could not run there."""
 
 from pathlib import Path
 
@@ -15,9 +16,19 @@ from embedmig.schema.operations import (
     DropEmbeddingColumnOp,
     index_arguments,
 )
-from embedmig.schema.revisions import Revision, find_revision, write_revision
+from embedmig.schema.revisions import Revision, find_environment, find_revision, write_revision
 from embedmig.schema.views import create_view_statements, drop_view_statement
+from embedmig.settings import Settings
 from embedmig.types import Collection, Placement, Slot
+
+
+def environment_of(settings: Settings, collection: Collection, slot: Slot) -> Path | None:
+    """The user's environment, if a revision of it adds the slot. Ask it before anything is done: it raises UsageError
+    where a revision could not be written afterwards."""
+    ini = find_environment(settings)
+    if ini is None or find_revision(ini, "add_embedding_column", collection.name, slot.name) is None:
+        return None
+    return ini
 
 
 def match_index(ini: Path, conn: Connection, collection: Collection, slot: Slot) -> Revision | None:

@@ -25,7 +25,6 @@ __all__ = [
     "find_revision",
     "include_object",
     "refuse_pending",
-    "require_one_head",
     "run_revision",
     "write_revision",
 ]
@@ -124,12 +123,6 @@ def refuse_pending(ini: Path, *, but: Revision | None = None) -> None:
         f"other revisions of {ini} have not been run: {', '.join(reversed(pending))}."
         " Run them first, alembic upgrade head"
     )
-
-
-def require_one_head(ini: Path) -> None:
-    """Raises UsageError when a revision could not be written here: several heads, or an environment that is broken."""
-    _, script = _open(ini)
-    _only_head(script, ini)
 
 
 def run_revision(revision: Revision, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from psycopg import sql
 from embedmig import commands
 from embedmig.catalog import collections, migrations, models, routes, slots
 from embedmig.catalog.events import list_events
+from embedmig.catalog.install import install
 from embedmig.db import Connection, Database
 from embedmig.errors import ConflictError, LockedError, RefusedError
 from embedmig.settings import Settings
@@ -327,8 +328,7 @@ def test_the_matching_revision_is_a_no_op_here_and_the_change_itself_elsewhere(
     assert (columns(conn), indexes(conn)) == at_end
 
     other = make_environment(there, bare_db)
-    for path in (ini.parent / "migrations" / "versions").glob("*.py"):
-        (other.parent / "migrations" / "versions" / path.name).write_text(path.read_text())
+    _copy_revisions(here, there)
     with bare_db.connect() as fresh:
         fresh.execute("CREATE EXTENSION IF NOT EXISTS vector")
         upgrade(other)
@@ -341,30 +341,33 @@ def test_the_matching_revision_is_a_no_op_here_and_the_change_itself_elsewhere(
 
 
 def test_the_matching_revision_refuses_where_the_migration_still_runs(
-    db: Database, conn: Connection, docs: Collection, tmp_path: Path
+    db: Database, bare_db: Database, conn: Connection, docs: Collection, tmp_path: Path
 ) -> None:
-    from embedmig.catalog.install import install
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    settings = Settings(alembic_ini=make_environment(here, db))
+    with bare_db.connect() as staging:
+        staging.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    install(bare_db)
+    with bare_db.connect() as staging:
+        make_docs(staging, 3)
+        ini = make_environment(there, bare_db)
+        commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, run=True, settings=settings)
+        _copy_revisions(here, there)
+        upgrade(ini)
+        switch_docs(conn, docs)
+        commands.contract(db, "docs", settings=settings)
+        _copy_revisions(here, there)
+        with pytest.raises(Exception, match="embedmig contract docs"):
+            upgrade(ini)
+        assert "embedding" in columns(staging)
+        switch_docs(staging, collections.get_collection(staging, "docs"))
+        commands.contract(bare_db, "docs")
+        upgrade(ini)
+        assert set(columns(staging)) == set(columns(conn))
 
-    ini = make_environment(tmp_path, db)
-    settings = Settings(alembic_ini=ini)
-    switched(db, conn, docs)
-    other_name = f"other_{uuid4().hex[:8]}"
-    conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(other_name)))
-    other = Database(psycopg.conninfo.make_conninfo(db.url, dbname=other_name))
-    try:
-        with other.connect() as fresh:
-            fresh.execute("CREATE EXTENSION vector")
-            install(other)
-        with other.connect() as fresh:
-            make_docs(fresh, 3)
-            expand_docs(other)
-            commands.contract(db, "docs", settings=settings)
-            (tmp_path / "staging").mkdir()
-            staging = make_environment(tmp_path / "staging", other)
-            for path in (ini.parent / "migrations" / "versions").glob("*.py"):
-                (staging.parent / "migrations" / "versions" / path.name).write_text(path.read_text())
-            with pytest.raises(Exception, match="embedmig contract docs"):
-                upgrade(staging)
-            assert "embedding" in columns(fresh)
-    finally:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(other_name)))
+
+def _copy_revisions(here: Path, there: Path) -> None:
+    for path in (here / "migrations" / "versions").glob("*.py"):
+        (there / "migrations" / "versions" / path.name).write_text(path.read_text())

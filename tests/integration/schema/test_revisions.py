@@ -16,7 +16,7 @@ from embedmig.schema.revisions import find_environment
 from embedmig.settings import Settings
 from embedmig.types import Collection, Placement
 from tests.alembic_environment import downgrade, make_environment, upgrade, write_revision
-from tests.support import make_docs
+from tests.support import fill_slot, make_docs, switch_docs
 
 MODELS = """
 import sys
@@ -177,6 +177,36 @@ def test_an_environment_of_another_database_is_noticed(
         conn.execute("CREATE TABLE docs (id bigint PRIMARY KEY, title text, body text, embedding vector(16))")
     with pytest.raises(DatabaseError, match="connect to another database"):
         commands.expand(db, "docs", "new@1", run=True, settings=Settings(alembic_ini=ini))
+
+
+def test_index_writes_the_matching_revision_which_changes_nothing_here(
+    db: Database, conn: Connection, docs: Collection, settings: Settings, ini: Path
+) -> None:
+    commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, run=True, settings=settings)
+    fill_slot(conn, docs, slots.get_slot(conn, docs, "v2"))
+    built = commands.index(db, "docs", settings=settings)
+    assert built.revision is not None
+    text = built.revision.read_text()
+    assert "    op.create_vector_index(" in text
+    assert "    op.drop_vector_index(" in text
+    query = "SELECT indexrelid::regclass::text AS n, pg_relation_filenode(indexrelid) AS f FROM pg_index"
+    before = conn.execute(query).fetchall()
+    upgrade(ini)
+    after = {row["n"]: row["f"] for row in conn.execute(query)}
+    assert all(after[row["n"]] == row["f"] for row in before)
+    assert commands.index(db, "docs", settings=settings).revision == built.revision
+    downgrade(ini, "-1")
+    assert slots.get_slot(conn, docs, "v2").index_name is None
+
+
+def test_an_environment_that_knows_nothing_of_the_slot_gets_no_matching_revision(
+    db: Database, conn: Connection, docs: Collection, settings: Settings, ini: Path
+) -> None:
+    commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, at_once=True, settings=settings)
+    switch_docs(conn, docs)
+    assert commands.index(db, "docs", settings=settings).revision is None
+    assert commands.contract(db, "docs", settings=settings).revision is None
+    assert list((ini.parent / "migrations" / "versions").glob("*.py")) == []
 
 
 def test_at_once_leaves_the_environment_aside(
