@@ -1,10 +1,10 @@
 """Rows that could not be embedded: kept with the reason, tried again or ignored on request."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedmig.backfill.queue import as_json
 from embedmig.db import Connection, Queries
 from embedmig.types import Key, Slot
 
@@ -49,5 +49,4 @@ def ignore_failures(conn: Connection, slot: Slot, keys: Sequence[Key] | None = N
 
 
 def _as_json(keys: Sequence[Key] | None) -> list[str] | None:
-    """Keys one text each: an array of arrays could not hold keys of several columns."""
-    return None if keys is None else [json.dumps(list(key), ensure_ascii=False, separators=(",", ":")) for key in keys]
+    return None if keys is None else [as_json(key) for key in keys]

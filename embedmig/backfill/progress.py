@@ -1,16 +1,22 @@
 """How far a job is: numbers from the database, so that they are the same for all who work on it."""
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedmig.backfill.worker import WorkerStats
 from embedmig.db import Connection, Queries
 from embedmig.types import Slot
 
 QUERIES = Queries(__package__, "progress.sql")
 
 _WINDOW_S = 30.0
+_COLLAPSED = (
+    "hardly any update leaves the table's ANN index alone (HOT): is a transaction held open somewhere?"
+    " A companion would leave the table alone"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,37 +110,60 @@ class Speed:
         return (rows - first[1]) / elapsed, (tokens - first[2]) / elapsed
 
 
-def sum_up(
-    collection: str,
-    phase: str,
-    work: Sequence[WorkLeft],
-    *,
-    seconds: float,
-    rows_before: int,
-    tokens_before: int,
-    speed: Speed,
-    hot_share: float | None = None,
-    held_back: str | None = None,
-) -> ReembedProgress:
-    """One step out of the slots' numbers."""
-    rows = sum(left.rows_written for left in work) - rows_before
-    tokens = sum(left.tokens for left in work) - tokens_before
-    rows_per_s, tokens_per_s = speed.note(seconds, rows, tokens)
-    planned, done = sum(left.target_rows for left in work), sum(left.rows_done for left in work)
-    return ReembedProgress(
-        collection=collection,
-        phase=phase,
-        seconds=seconds,
-        rows_planned=planned,
-        rows_done=done,
-        rows_written=rows,
-        tokens=tokens,
-        rows_per_s=rows_per_s,
-        tokens_per_s=tokens_per_s,
-        eta_s=(planned - done) / rows_per_s if rows_per_s > 0 and planned > done else None,
-        queued=sum(left.queued for left in work),
-        lag_s=max((left.lag_s for left in work), default=0.0),
-        failures=sum(left.failures for left in work),
-        hot_share=hot_share,
-        held_back=held_back,
-    )
+class ProgressMeter:
+    """Reads the slots' numbers now and then, and passes a step on each time."""
+
+    def __init__(self, collection: str, on_progress: Callable[[ReembedProgress], object] | None) -> None:
+        self.last: ReembedProgress
+        """The last step; there is none before the first ``read``."""
+        self._collection, self._on_progress = collection, on_progress
+        self._began, self._speed = time.monotonic(), Speed()
+        self._before: dict[int, WorkLeft] = {}
+        """Each slot's numbers when the run first saw it."""
+
+    def read(
+        self,
+        conn: Connection,
+        slots: Sequence[Slot],
+        phase: str,
+        *,
+        since: datetime | None = None,
+        stats: Sequence[WorkerStats] = (),
+    ) -> list[WorkLeft]:
+        """The numbers of each slot; ``since``: see ``WorkLeft.waiting``."""
+        since = since or fetch_now(conn)
+        work = [fetch_work_left(conn, slot, since) for slot in slots]
+        for slot, left in zip(slots, work, strict=True):
+            self._before.setdefault(slot.id, left)
+        self.last = self._step(phase, slots, work, stats)
+        if self._on_progress is not None:
+            self._on_progress(self.last)
+        return work
+
+    def _step(
+        self, phase: str, slots: Sequence[Slot], work: Sequence[WorkLeft], stats: Sequence[WorkerStats]
+    ) -> ReembedProgress:
+        before = [self._before[slot.id] for slot in slots]
+        seconds = time.monotonic() - self._began
+        rows = sum(left.rows_written for left in work) - sum(left.rows_written for left in before)
+        tokens = sum(left.tokens for left in work) - sum(left.tokens for left in before)
+        rows_per_s, tokens_per_s = self._speed.note(seconds, rows, tokens)
+        planned, done = sum(left.target_rows for left in work), sum(left.rows_done for left in work)
+        hot = [stat.hot_share for stat in stats if stat.hot_share is not None]
+        return ReembedProgress(
+            collection=self._collection,
+            phase=phase,
+            seconds=seconds,
+            rows_planned=planned,
+            rows_done=done,
+            rows_written=rows,
+            tokens=tokens,
+            rows_per_s=rows_per_s,
+            tokens_per_s=tokens_per_s,
+            eta_s=(planned - done) / rows_per_s if rows_per_s > 0 and planned > done else None,
+            queued=sum(left.queued for left in work),
+            lag_s=max((left.lag_s for left in work), default=0.0),
+            failures=sum(left.failures for left in work),
+            hot_share=min(hot, default=None),
+            held_back=_COLLAPSED if any(stat.hot_collapsed for stat in stats) else None,
+        )

@@ -1,5 +1,6 @@
 """The queue of edited rows, as a claim of one of its buckets sees it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,19 +43,26 @@ class QueueView:
     """There may be more than was taken."""
 
 
-def look_at_bucket(conn: Connection, chunk: Chunk, *, keys: int) -> QueueView:
-    """The oldest ``keys`` keys that are ready in the claimed bucket. The rows' texts must be read by a later statement:
-    only then is an edit that comes meanwhile either in the text or in an entry that was not seen."""
+def look_at_bucket(conn: Connection, chunk: Chunk, *, keys: int, wanted: Sequence[Key] | None = None) -> QueueView:
+    """The oldest ``keys`` keys that are ready in the claimed bucket, ``wanted`` ones only if given. The rows' texts
+    must be read by a later statement: only then is an edit that comes meanwhile either in the text or in an entry that
+    was not seen."""
     cut = conn.execute(QUERIES["cut"]).fetchone()
     assert cut is not None
-    values = {"slot_id": chunk.slot_id, "bucket": chunk.bucket, "entries": _ENTRIES, "keys": keys} | cut
-    rows = conn.execute(QUERIES["seen"], values).fetchall()
+    chosen = None if wanted is None else [as_json(key) for key in wanted]
+    values = {"slot_id": chunk.slot_id, "bucket": chunk.bucket, "entries": _ENTRIES, "keys": keys, "wanted": chosen}
+    rows = conn.execute(QUERIES["seen"], values | cut).fetchall()
     queued = [_queued_key(row) for row in rows if row["key"] is not None]
     truncated = [seq for row in rows if row["key"] is None for seq in row["seqs"]]
     entries = sum(len(row["seqs"]) for row in rows)
     return QueueView(
         keys=queued, truncated_seqs=truncated, cut=cut["cut"], full=len(rows) == keys or entries >= _ENTRIES
     )
+
+
+def as_json(key: Key) -> str:
+    """A key as one text, as ``array_to_json`` writes it: an array of arrays could not hold keys of several columns."""
+    return json.dumps(list(key), ensure_ascii=False, separators=(",", ":"))
 
 
 def queue_key(conn: Connection, slot_id: int, key: Key) -> None:

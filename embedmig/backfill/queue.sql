@@ -5,6 +5,7 @@ SELECT clock_timestamp()::text AS cut;
 -- name: seen
 -- What is queued in a bucket, by key, the oldest first. edited: the last edit, by its own seq or that of the entry it
 -- stands for; updates of one row are in the order of their seq, since its lock was held between.
+-- wanted: these keys alone, each as a JSON array.
 SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS brought_seqs,
        max(coalesce(origin, seq)) FILTER (WHERE kind = 'e') AS edited,
        coalesce(max(settled), 0)::int AS settled,
@@ -12,6 +13,7 @@ SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS 
         * 1000000)::bigint AS queued_us
   FROM (SELECT key, seq, kind, settled, origin, queued_at FROM embedmig.pending
          WHERE slot_id = %(slot_id)s AND bucket = %(bucket)s AND ready <= %(cut)s::timestamptz
+           AND (%(wanted)s::text[] IS NULL OR array_to_json(key)::text = ANY (%(wanted)s))
          ORDER BY ready LIMIT %(entries)s) AS entry
  GROUP BY key ORDER BY key IS NOT NULL, min(seq) LIMIT %(keys)s;
 
@@ -19,6 +21,9 @@ SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS 
 -- Queues one key for one slot, as an edit would.
 INSERT INTO embedmig.pending (slot_id, bucket, key)
 VALUES (%(slot_id)s, embedmig.bucket_v1(%(key)s::text[]), %(key)s::text[]);
+
+-- name: bucket_of
+SELECT embedmig.bucket_v1(%(key)s::text[]) AS bucket;
 
 -- name: forget_expired
 -- Vectors that the application brought are remembered for 7 days.

@@ -117,7 +117,7 @@ def _work(
     stats: WorkerStats,
     models: "_Models",
 ) -> None:
-    name = _worker_name()
+    name = name_worker()
     with ExitStack() as stack:
         named = Database(db.url, application_name=name)
         reader, writer, pulse = (stack.enter_context(named.connect()) for _ in range(3))
@@ -141,7 +141,8 @@ def _work(
         run_pipeline(crew, stop)
 
 
-def _worker_name() -> str:
+def name_worker() -> str:
+    """A name for one worker's connections, by which a stuck one is found."""
     return f"embedmig {socket.gethostname()[:24]}:{os.getpid()}:{random.randrange(16**6):06x}"  # noqa: S311
 
 

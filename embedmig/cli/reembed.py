@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from embedmig.backfill.progress import ReembedProgress
-    from embedmig.backfill.running import ReembedResult
+    from embedmig.backfill.results import ReembedResult
 
     OnProgress = Callable[[ReembedProgress], None]
     FloatType = click.ParamType[float]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from embedmig.backfill.failures import Failure, ignore_failures, list_failures, retry_failures
-from embedmig.backfill.running import OnProgress, ReembedResult, RunOptions
+from embedmig.backfill.results import OnProgress, ReembedResult, RunOptions
 from embedmig.backfill.running import reembed as run_reembed
 from embedmig.backfill.slices import GroupSize
 from embedmig.catalog.collections import get_collection

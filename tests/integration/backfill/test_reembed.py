@@ -9,7 +9,9 @@ from psycopg import sql
 
 from embedmig.backfill.failures import ignore_failures, list_failures, retry_failures
 from embedmig.backfill.pipeline import WorkerOptions
-from embedmig.backfill.running import ReembedProgress, ReembedResult, RunOptions, reembed
+from embedmig.backfill.progress import ReembedProgress
+from embedmig.backfill.results import ReembedResult, RunOptions
+from embedmig.backfill.running import reembed
 from embedmig.backfill.slices import GroupSize
 from embedmig.catalog import migrations, models, slots
 from embedmig.catalog.events import list_events
