@@ -179,7 +179,7 @@ def index_of(table: str, vector_column: str, kind: str, number: int = 0) -> str:
 def _mirrored(source: Slot, found: Sequence[AnnIndex], notes: list[str]) -> list[AnnIndex]:
     usable = []
     for index in found:
-        if not index.valid or index.table != source.table:
+        if not index.valid:
             continue
         if index.kind not in KINDS:
             notes.append(f"{index.name} is {index.kind}, which embedmig does not build: the target gets hnsw")

@@ -202,11 +202,17 @@ def _choose_index(conn: Connection, slot: Slot) -> tuple[str | None, list[str]]:
         return fit[0].name, []
     if not found:
         return None, [f"{slot.vector_column} has no ANN index: it is searched exactly, as before"]
+    if any(index not in own and fits_distance(index, slot.model.distance) for index in found):
+        return None, [f"the ANN indexes of {slot.vector_column} stand on partitions: {_named(found)}"]
     return None, [
         f"no valid index on {slot.vector_column} is for {slot.model.distance.value} distance"
-        f" ({', '.join(f'{index.name}: {index.opclass}' for index in found)}): it will be searched exactly."
+        f" ({_named(found)}): it will be searched exactly."
         f" Is {slot.model.distance.value} what your queries use?"
     ]
+
+
+def _named(indexes: Iterable[AnnIndex]) -> str:
+    return ", ".join(f"{index.name}: {index.opclass}" for index in indexes)
 
 
 def _filled_at(conn: Connection, collection: Collection, slot: Slot) -> datetime | None:

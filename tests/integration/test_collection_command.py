@@ -17,7 +17,7 @@ from embedmig.cli.main import run
 from embedmig.db import Connection, Database
 from embedmig.schema.naming import COMMENT
 from embedmig.schema.operations.add_embedding_column import AddEmbeddingColumnOp
-from embedmig.schema.operations.arguments import SlotArguments
+from embedmig.schema.slot_arguments import SlotArguments
 from embedmig.types import Distance, Maintainer, Model, Placement, bridge_model_id
 
 Verb = Callable[..., tuple[int, str]]
@@ -260,6 +260,24 @@ def test_an_index_of_another_distance_is_not_taken_for_the_slots(verb: Verb, doc
         True,
     )
     assert list_slots(docs, get_collection(docs, "docs"))[0].index_name is None
+
+
+def test_a_partitioned_table_is_registered_with_its_filter_and_indexes(verb: Verb, docs: Connection) -> None:
+    docs.execute(
+        "CREATE TABLE parts (id int, lang text, body text, embedding vector(3), PRIMARY KEY (id, lang))"
+        " PARTITION BY LIST (lang)"
+    )
+    docs.execute("CREATE TABLE parts_en PARTITION OF parts FOR VALUES IN ('en')")
+    docs.execute("INSERT INTO parts VALUES (1, 'en', 'text', '[1,2,3]')")
+    docs.execute("CREATE INDEX alone ON parts_en USING hnsw (embedding vector_cosine_ops)")
+    code, printed = _add(verb, table="parts", text="body", where="lang = 'en'")
+    assert code == 0, printed
+    assert "the ANN indexes of embedding stand on partitions: alone: vector_cosine_ops" in printed
+    collection = get_collection(docs, "parts")
+    assert [column.name for column in collection.key] == ["id", "lang"]
+    assert list_slots(docs, collection)[0].filled_at is not None
+    code, printed = _add(verb, name="other", table="parts_en", text="body")
+    assert (code, "public.parts_en is a partition of parts: register that table" in printed) == (2, True)
 
 
 def test_members_of_a_group_share_the_model_and_join_at_share_0(verb: Verb, docs: Connection) -> None:

@@ -371,6 +371,19 @@ def test_every_partition_gets_its_index_and_the_parents_is_valid(db: Database, c
     assert find_ann_indexes(conn, "public", "docs", "embedding_v2") == []
 
 
+def test_indexes_that_stand_on_partitions_alone_are_mirrored_by_their_parameters(
+    db: Database, conn: Connection
+) -> None:
+    _make_partitioned(conn, "docs_all PARTITION OF docs DEFAULT")
+    conn.execute("CREATE INDEX one ON docs_all USING hnsw (embedding vector_cosine_ops) WITH (m = 5)")
+    slot = expand_docs(db, Placement.COLUMN).target
+    _fill(conn, slot)
+    built = _build(db, conn, slot)
+    assert "hnsw with m = 5, as one has it" in built.notes
+    (index,) = find_ann_indexes(conn, "public", "docs", "embedding_v2")
+    assert (index.name, index.partitioned, index.options["m"]) == ("docs_embedding_v2_hnsw", True, "5")
+
+
 def test_a_build_over_partitions_goes_on_where_it_stopped(db: Database, conn: Connection) -> None:
     _make_partitioned(
         conn,
