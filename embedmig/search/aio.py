@@ -1,40 +1,31 @@
 """Searching, for callers with an event loop: the same steps as ``searcher``, with await, under the same names."""
 
 import asyncio
-import functools
+from collections.abc import Sequence
 from typing import Any, Self, Unpack
 
 import psycopg
-from psycopg.rows import tuple_row
-from psycopg_pool import AsyncConnectionPool
 
 from embedmig.catalog.models import QUERIES as MODELS
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving_async
-from embedmig.db.connection import register_vector_types_async, translated_errors
+from embedmig.db.connection import translated_errors
 from embedmig.errors import UsageError
 from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.connections import AsyncPool, open_async_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
+from embedmig.search.refreshing import refresh_rows
 from embedmig.search.request import SearchOptions, SearchRequest, make_request
 from embedmig.search.routing import require_routing_key
 from embedmig.types import Embedding, Model, ServingKey
 
 
-class SearchConnection(psycopg.AsyncConnection[dict[str, Any]]):
-    """As ``searcher.SearchConnection``."""
-
-    @functools.cached_property
-    def searching(self) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        """Rows as tuples."""
-        return self.cursor(row_factory=tuple_row)
-
-
 class AsyncSearcher(SearcherBase):
     """Searches one collection, from any number of tasks of one event loop. A model computes in a thread beside it."""
 
-    _pool: AsyncConnectionPool[SearchConnection]
+    _pool: AsyncPool
 
     @classmethod
     async def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
@@ -45,10 +36,7 @@ class AsyncSearcher(SearcherBase):
         with translated_errors():
             async with await psycopg.AsyncConnection.connect(searcher._url, **pool_options["kwargs"]) as conn:
                 searcher._begin(await read_serving_async(conn, collection))
-        searcher._pool = AsyncConnectionPool(
-            connection_class=SearchConnection, configure=register_vector_types_async, open=False, **pool_options
-        )
-        await searcher._pool.open()
+        searcher._pool = await open_async_pool(pool_options)
         return searcher
 
     async def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
@@ -82,6 +70,10 @@ class AsyncSearcher(SearcherBase):
                 if route is None or route["epoch"] != view.epoch:
                     view = self._adopt(await read_serving_async(conn, self.collection))
         return view.serving_key(routing_key)
+
+    async def refresh(self, keys: Sequence[Any]) -> tuple[Any, ...]:
+        """As ``Searcher.refresh``."""
+        return await asyncio.to_thread(refresh_rows, self._url, self.collection, keys)
 
     async def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
@@ -151,8 +143,7 @@ class AsyncSearcher(SearcherBase):
 
     async def _keep_up(self) -> None:
         await self._look_again()
-        report = self._pin_report()
-        if report is None:
+        if (report := self._pin_report()) is None:
             return
         try:
             async with self._pool.connection() as conn:

@@ -1,40 +1,31 @@
 """Searching, for callers who wait."""
 
-import functools
+from collections.abc import Sequence
 from typing import Any, Self, Unpack
 
 import psycopg
-from psycopg.rows import tuple_row
-from psycopg_pool import ConnectionPool
 
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving
-from embedmig.db import Database, register_vector_types
+from embedmig.db import Database
 from embedmig.db.connection import translated_errors
 from embedmig.errors import UsageError
 from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.connections import Pool, open_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
+from embedmig.search.refreshing import refresh_rows
 from embedmig.search.request import SearchOptions, SearchRequest, make_request
 from embedmig.search.routing import require_routing_key
 from embedmig.types import Embedding, Model, ServingKey
 
 
-class SearchConnection(psycopg.Connection[dict[str, Any]]):
-    """A connection of the pool with a cursor to search by: making one anew costs as much as planning the search."""
-
-    @functools.cached_property
-    def searching(self) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Rows as tuples."""
-        return self.cursor(row_factory=tuple_row)
-
-
 class Searcher(SearcherBase):
     """Searches one collection, from any number of threads: the pool, the route and the models are kept here."""
 
-    _pool: ConnectionPool[SearchConnection]
+    _pool: Pool
 
     @classmethod
     def connect(cls, collection: str, **options: Unpack[ConnectOptions]) -> Self:
@@ -47,9 +38,7 @@ class Searcher(SearcherBase):
         # One connection of its own first: it says what is wrong, where a pool tries again until its time is out.
         with Database(searcher._url).connect() as conn:
             searcher._begin(read_serving(conn, collection))
-        searcher._pool = ConnectionPool(
-            connection_class=SearchConnection, configure=register_vector_types, open=True, **searcher._pool_options()
-        )
+        searcher._pool = open_pool(searcher._pool_options())
         return searcher
 
     def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
@@ -86,6 +75,11 @@ class Searcher(SearcherBase):
             if route is None or route["epoch"] != view.epoch:
                 view = self._adopt(read_serving(conn, self.collection))
         return view.serving_key(routing_key)
+
+    def refresh(self, keys: Sequence[Any]) -> tuple[Any, ...]:
+        """Embeds rows just written, now, for the slots that embedmig maintains. Gives the keys that are left to a
+        worker: someone holds the row, or is at its part of the queue. Raises UsageError, ProviderError."""
+        return refresh_rows(self._url, self.collection, keys)
 
     def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
@@ -151,8 +145,7 @@ class Searcher(SearcherBase):
 
     def _keep_up(self) -> None:
         self._look_again()
-        report = self._pin_report()
-        if report is None:
+        if (report := self._pin_report()) is None:
             return
         try:
             with self._pool.connection() as conn:
