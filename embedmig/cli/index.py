@@ -36,7 +36,7 @@ def index(ctx: Context, collection: str, **options: Any) -> None:
 
 
 class _Watch:
-    """A bar at a terminal; elsewhere one JSON line whenever the phase changes, on standard error."""
+    """A bar at a terminal; elsewhere one JSON line a phase and a tenth of it, on standard error."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -77,7 +77,7 @@ class _Watch:
     def _line(self, progress: "IndexProgress") -> None:
         from embedmig.cli.as_json import dumps
 
-        step = f"{progress.index} {progress.phase}"
+        step = f"{progress.index} {progress.phase} {10 * (progress.share or 0):.0f}"
         if step != self._seen:
             self._seen = step
             click.echo(dumps(progress), err=True)
