@@ -49,9 +49,14 @@ BEGIN
            coalesce(array_agg(s.vector_column ORDER BY s.id) FILTER (WHERE s.placement = 'column'), '{}'),
            string_agg(format($case$
             WHEN %1$L THEN CASE WHEN ROW(NEW.%2$I)::record *= ROW(OLD.%2$I)::record THEN %3$s
-                                WHEN NEW.%2$I IS NULL THEN %4$s ELSE 'a' END$case$, s.id, s.vector_column,
+                                WHEN NEW.%2$I IS NULL%5$s THEN %4$s ELSE 'a' END$case$, s.id, s.vector_column,
                              CASE WHEN s.maintained_by = 'app' THEN 'NULL' ELSE 'edit' END,
-                             CASE WHEN s.maintained_by = 'app' THEN 'NULL' ELSE '''e''' END), '' ORDER BY s.id)
+                             CASE WHEN s.maintained_by = 'app' THEN 'NULL' ELSE '''e''' END,
+                             -- A hash comes along with a row that is moved between partitions, or restored: the
+                             -- vector is ours, and whether it is of this text the hash tells.
+                             CASE WHEN s.hash_column IS NOT NULL THEN
+                                 format(' OR TG_OP = ''INSERT'' AND NEW.%I IS NOT NULL', s.hash_column) END),
+                      '' ORDER BY s.id)
                FILTER (WHERE s.placement = 'column'),
            coalesce(array_agg(s.id::text) FILTER (WHERE s.maintained_by = 'app'), '{}')
       INTO all_ids, apart_ids, vectors, brought, watched_ids
@@ -77,6 +82,12 @@ BEGIN
         RETURN;
     END IF;
 
+    IF NOT (has_schema_privilege('embedmig', 'USAGE') AND has_table_privilege('embedmig.pending', 'INSERT')
+            AND has_function_privilege('embedmig.bucket_v1(text[])', 'EXECUTE')) THEN
+        -- The function runs as its owner: without these the user's own writes would fail.
+        RAISE insufficient_privilege USING MESSAGE = format(
+            'role %s may not write embedmig.pending, and so may not own the triggers on %s', current_user, target);
+    END IF;
     edits := ARRAY(SELECT DISTINCT n FROM unnest(c.key_columns || c.text_columns || c.filter_columns) n ORDER BY n);
     IF EXISTS (SELECT FROM unnest(c.key_types) AS k WHERE k !~ '^(smallint|integer|bigint|uuid|text|character)') THEN
         -- The text of such a key depends on settings of the session; the queue wants one text a key.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from embedmig.db import Connection, Queries
-from embedmig.db.identifiers import comma, slot_table
+from embedmig.db.identifiers import comma
 from embedmig.schema.naming import check_of
 from embedmig.types import Collection, Slot
 
@@ -39,13 +39,6 @@ END $embedmig$""").format(sql.Literal(_text(table)), sql.Literal(check_of(vector
 def drop_check_statement(table: sql.Identifier, vector_column: str) -> sql.Composed:
     """Drops the CHECK; nothing where there is none."""
     return sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(table, sql.Identifier(check_of(vector_column)))
-
-
-def add_model_check(conn: Connection, slot: Slot) -> None:
-    """Adds the slot's CHECK, NOT VALID; nothing where it is there, or where the label is in the catalog only."""
-    if slot.model_column is not None:
-        ids = [slot.model.id, *([] if slot.bridge_model_id is None else [slot.bridge_model_id])]
-        conn.execute(add_check_statement(slot_table(slot), slot.vector_column, slot.model_column, ids))
 
 
 def validate_checks(conn: Connection, collection: Collection, slot: Slot) -> int:

@@ -14,7 +14,7 @@ from embedmig.schema.expanding import undo_expand
 from embedmig.schema.handing_over import hand_over, undo_handover
 from embedmig.schema.triggers import replace_trigger
 from embedmig.types import Collection, Placement
-from tests.support import NEW, OLD, embed, expand_docs, make_docs
+from tests.support import NEW, OLD, embed, expand_docs, fill_slot, make_docs
 
 VECTOR = embed(OLD, ["another text"])[0]
 NEW_VECTOR = embed(NEW, ["another text"])[0]
@@ -136,6 +136,17 @@ def test_a_vector_that_the_application_brings_to_the_target_is_kept(
     assert queued(conn, "v2") == [("1", "a")]
 
 
+def test_a_vector_of_ours_that_moves_with_its_row_is_not_taken_for_the_applications(
+    db: Database, conn: Connection, docs: Collection
+) -> None:
+    opened = expand_docs(db)
+    fill_slot(conn, docs, opened.target)
+    conn.execute("CREATE TEMP TABLE saved AS SELECT * FROM docs WHERE id = 1")
+    conn.execute("DELETE FROM docs WHERE id = 1")
+    conn.execute("INSERT INTO docs SELECT * FROM saved")
+    assert queued(conn, "v2") == [("1", "e")]
+
+
 def test_our_own_writer_does_not_see_itself(db: Database, conn: Connection, docs: Collection) -> None:
     expand_docs(db)
     with conn.transaction():
@@ -253,7 +264,10 @@ def test_names_with_quotes_spaces_and_upper_case_are_names(db: Database, conn: C
     assert [kind for _, kind in queued(conn, "v2")] == ["e", "e"]
 
 
-def test_a_partitioned_table_queues_from_every_partition(db: Database, conn: Connection, docs: Collection) -> None:
+@pytest.mark.parametrize("placement", list(Placement))
+def test_a_partitioned_table_queues_from_every_partition(
+    db: Database, conn: Connection, docs: Collection, placement: Placement
+) -> None:
     conn.execute("ALTER TABLE docs RENAME TO unpartitioned")
     conn.execute(
         "CREATE TABLE docs (id bigint PRIMARY KEY, title text, body text, lang text, embedding vector(16))"
@@ -262,11 +276,40 @@ def test_a_partitioned_table_queues_from_every_partition(db: Database, conn: Con
     conn.execute("CREATE TABLE low (lang text, body text, embedding vector(16), title text, id bigint NOT NULL)")
     conn.execute("ALTER TABLE docs ATTACH PARTITION low FOR VALUES FROM (0) TO (100)")
     conn.execute("CREATE TABLE high PARTITION OF docs FOR VALUES FROM (100) TO (200)")
-    expand_docs(db, Placement.COMPANION)
+    conn.execute("INSERT INTO docs VALUES (50, 'there', 'before')")
+    expand_docs(db, placement)
+    assert conn.execute("SELECT FROM pg_constraint WHERE NOT convalidated").fetchall() == []
     conn.execute("INSERT INTO docs VALUES (1, 'a', 'b'), (101, 'c', 'd')")
+    conn.execute("UPDATE docs SET body = 'x' WHERE id = 50")
+    assert queued(conn, "v2") == [("1", "e"), ("101", "e"), ("50", "e")]
+    conn.execute("DELETE FROM embedmig.pending")
+    # Postgres moves a row between partitions as a delete and an insert.
     conn.execute("UPDATE docs SET id = 150 WHERE id = 1")
-    conn.execute("DELETE FROM docs WHERE id = 101")
-    assert sorted(queued(conn, "v2")) == [("1", "e"), ("1", "e"), ("101", "e"), ("101", "e"), ("150", "e")]
+    moved = [("150", "e")] if placement is Placement.COLUMN else [("1", "e"), ("150", "e")]
+    assert sorted(queued(conn, "v2")) == moved
+    undo_expand(conn, docs)
+    assert conn.execute("SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'embedmig%'").fetchall() == []
+
+
+def test_a_role_that_could_not_fill_the_queue_cannot_make_triggers_that_would_fail_the_users_writes(
+    conn: Connection, docs: Collection, db: Database
+) -> None:
+    expand_docs(db, Placement.COMPANION)
+    role = sql.Identifier(f"owner_{conn.info.dbname}")
+    conn.execute(sql.SQL("CREATE ROLE {}").format(role))
+    try:
+        conn.execute(sql.SQL("GRANT USAGE ON SCHEMA embedmig TO {}").format(role))
+        conn.execute(
+            sql.SQL("GRANT SELECT ON embedmig.collection, embedmig.slot, embedmig.migration TO {}").format(role)
+        )
+        conn.execute(sql.SQL("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA embedmig TO {}").format(role))
+        with conn.transaction(force_rollback=True):
+            conn.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"may not write embedmig\.pending"):
+                replace_trigger(conn, docs)
+    finally:
+        conn.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        conn.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 def test_the_triggers_of_a_subscriber_fire_for_replicated_rows(db: Database, conn: Connection) -> None:
