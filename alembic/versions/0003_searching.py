@@ -1,4 +1,4 @@
-"""What a role that only searches may read: the definitions, not the rows.
+"""What a role that only searches may read: the definitions, not the rows; and where the epochs of a new route begin.
 
 USAGE on the schema is the door. Behind it, the tables that say what is served are open to all who passed, so that a
 searching role needs SELECT on route, slot and companion and nothing else. Keys of rows and reasons of failures are
@@ -19,11 +19,19 @@ OPEN = (
 )
 
 
+FIRST_EPOCH = """
+CREATE SEQUENCE embedmig.first_epoch;
+COMMENT ON SEQUENCE embedmig.first_epoch IS 'Beyond every epoch of the routes that were deleted; read, never drawn from';
+"""
+
+
 def upgrade() -> None:
+    op.execute(FIRST_EPOCH)
     for right, what in OPEN:
         op.execute(f"GRANT {right} ON {what} TO PUBLIC")
 
 
 def downgrade() -> None:
+    op.execute("DROP SEQUENCE embedmig.first_epoch")
     for right, what in OPEN:
         op.execute(f"REVOKE {right} ON {what} FROM PUBLIC")

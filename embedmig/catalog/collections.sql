@@ -29,5 +29,11 @@ WITH gone AS (SELECT id FROM embedmig.slot WHERE collection_id = %(id)s),
 DELETE FROM embedmig.collection WHERE id = %(id)s;
 
 -- name: delete_empty_route
-DELETE FROM embedmig.route r
- WHERE group_name = %(group_name)s AND NOT EXISTS (SELECT FROM embedmig.collection c WHERE c.group_name = r.group_name);
+-- The next route begins after the last epoch of this one: a search planned long ago for another collection of the same
+-- name must never find its epoch again.
+WITH gone AS (
+    DELETE FROM embedmig.route r
+     WHERE group_name = %(group_name)s
+       AND NOT EXISTS (SELECT FROM embedmig.collection c WHERE c.group_name = r.group_name)
+    RETURNING epoch)
+SELECT setval('embedmig.first_epoch', greatest(gone.epoch + 1, f.last_value)) FROM gone, embedmig.first_epoch f;

@@ -1,5 +1,6 @@
 -- name: ensure_route
-INSERT INTO embedmig.route (group_name) VALUES (%(group)s) ON CONFLICT DO NOTHING;
+INSERT INTO embedmig.route (group_name, epoch)
+SELECT %(group)s, last_value FROM embedmig.first_epoch ON CONFLICT DO NOTHING;
 
 -- name: find_route
 SELECT * FROM embedmig.route WHERE group_name = %(group)s;

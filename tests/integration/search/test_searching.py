@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from embedmig.catalog import collections
+from embedmig.catalog import collections, routes
 from embedmig.db import Connection, Database
 from embedmig.errors import DatabaseError, NotFoundError
 from embedmig.types import Embedding, Model, Placement, Slot
@@ -281,7 +281,7 @@ def test_a_closed_searcher_says_so(connect: Connect, target: Slot) -> None:
 
 
 def test_a_role_that_may_only_search_needs_no_more_than_the_manual_says(
-    connect: Connect, db: Database, conn: Connection, target: Slot
+    connect: Connect, db: Database, conn: Connection, target: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     role = f"reader_{conn.info.dbname}"
     conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
@@ -298,7 +298,12 @@ def test_a_role_that_may_only_search_needs_no_more_than_the_manual_says(
             set_share(conn, share)
             assert search(text(3), k=1)[0].slot == slot
             assert search.serving().slot == slot
-        search.close()
+        monkeypatch.setenv("EMBEDMIG_ACTIVE_INDEX", "new")
+        pinned = connect(database_url=psycopg.conninfo.make_conninfo(db.url, user=role))
+        assert pinned(text(3), k=1)[0].slot == "v2"
+        assert [pin.slot for pin in routes.live_pins(conn, collections.get_collection(conn, "docs"))] == ["v2"]
+        for opened in (search, pinned):
+            opened.close()
     finally:
         conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
         conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,6 +103,20 @@ def test_an_embedding_of_the_new_model_is_answered_by_a_searcher_that_has_not_he
     set_share(conn, 100)
     query = Embedding(embed(target.model, ["a text"])[0], model=target.model.key)
     assert search(query)[0].slot == "v2"
+
+
+def test_a_collection_registered_anew_under_its_name_never_has_an_epoch_again(
+    connect: Connect, conn: Connection
+) -> None:
+    make_docs(conn)
+    search = connect()
+    before = search.serving().epoch
+    collections.delete_collection(conn, collections.get_collection(conn, "docs"))
+    conn.execute("ALTER TABLE docs RENAME TO docs_before")
+    make_docs(conn, old=replace(OLD, revision="2"))
+    assert search.serving().epoch > before
+    with pytest.raises(ModelMismatchError, match="slot v1 holds old@2"):
+        search(OLD_QUERY)
 
 
 def drop_source(conn: Connection, *, rename_to: str | None = None) -> None:
@@ -256,8 +271,6 @@ class TestFingerprints:
     @pytest.fixture
     def registered(self, conn: Connection) -> Callable[[str], None]:
         """Registers the source's model with the fingerprint of a model with another seed, or its own."""
-        from dataclasses import replace
-
         from embedmig.embedders import load_embedder, take_fingerprint
 
         make_docs(conn)
