@@ -1,0 +1,40 @@
+"""The rotation between two spaces: it cannot overfit, and keeps every angle it can."""
+
+from typing import Self
+
+import numpy as np
+
+from embedmig.adapters.checks import describe_poverty, require_enough, say
+from embedmig.adapters.linear import Blocks, LinearAdapter, sum_blocks
+from embedmig.adapters.normal_equations import Doubles, NormalEquations
+
+
+def solve_procrustes(products: Doubles) -> Doubles:
+    """(d_from, d_to): of all matrices with orthonormal rows or columns, whichever are fewer, the one that maximises
+    the sum of y . (x R), from ``products`` = sum of x y'."""
+    left, _, right = np.linalg.svd(products, full_matrices=False)
+    rotation: Doubles = left @ right
+    return rotation
+
+
+class ProcrustesAdapter(LinearAdapter):
+    """An orthogonal map, between spaces of any two widths; the default query adapter.
+
+    ``normalise``: rows are scaled to unit length before fitting and after mapping (cosine).
+    """
+
+    def __init__(self, normalise: bool = True) -> None:
+        self.normalise = normalise
+
+    def fit_blocks(self, blocks: Blocks) -> Self:
+        """One pass over the blocks."""
+        return self.fit_sums(sum_blocks(blocks, normalise=self.normalise))
+
+    def fit_sums(self, sums: NormalEquations) -> Self:
+        """The same from sums that the caller gathered. Raises AdapterInputError under 250 pairs."""
+        notes = require_enough(sums.n, of_a_part=self._of_a_part)
+        moments = sums.moments()
+        # About zero, not about the means: an angle is taken from the origin, for queries as for documents.
+        products = moments.cross + moments.n * np.outer(moments.mean_x, moments.mean_y)
+        notes += describe_poverty(moments, np.linalg.eigh(moments.gram).eigenvalues)
+        return self._learn(solve_procrustes(products), None, n=sums.n, notes=say(notes, of_a_part=self._of_a_part))
