@@ -160,14 +160,14 @@ class _Member:
         for line in self._process.stdout:
             message = json.loads(line)
             if "error" in message:
-                self.error = _error(message["error"], message["message"])
+                self.error = error_from(message["error"], message["message"])
             elif "goodbye" in message:
                 self.said_goodbye = True
             else:
                 self.stats = WorkerStats(**message)
 
 
-def _error(kind: str, message: str) -> EmbedmigError:
+def error_from(kind: str, message: str) -> EmbedmigError:
     """The nearest of our errors that can be made of a sentence alone."""
     cls = getattr(errors, kind, ProviderError)
     for candidate in cls.__mro__:

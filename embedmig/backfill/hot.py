@@ -20,7 +20,6 @@ class HotWatch:
         """0 to 1; None until enough rows were updated."""
         self._guarded = guarded
         self._updated, self._hot = 0, 0
-        self._seen = (0, 0)
 
     @property
     def collapsed(self) -> bool:
@@ -28,12 +27,9 @@ class HotWatch:
         return self._guarded and self.share is not None and self.share < _COLLAPSED
 
     def note(self, written: Written) -> None:
-        """Takes in the counters of a transaction. The server's are of all since it last reported, so they may start
-        again from below."""
-        before = self._seen if written.updated >= self._seen[0] and written.hot >= self._seen[1] else (0, 0)
-        self._seen = (written.updated, written.hot)
-        self._updated += written.updated - before[0]
-        self._hot += written.hot - before[1]
+        """Takes in a transaction."""
+        self._updated += written.updated
+        self._hot += written.hot
         if self._updated >= _WINDOW:
             self.share = self._hot / self._updated
             self._updated, self._hot = 0, 0

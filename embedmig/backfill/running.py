@@ -16,10 +16,11 @@ from embedmig.backfill.progress import ProgressMeter, WorkLeft, fetch_now
 from embedmig.backfill.results import OnProgress, ReembedResult, RunOptions
 from embedmig.backfill.slots import maintained_slots
 from embedmig.backfill.worker import PATIENCE_S, WorkerStats, is_outage
+from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database
 from embedmig.errors import DatabaseError, RefusedError
 from embedmig.settings import Settings
-from embedmig.types import Collection, Slot
+from embedmig.types import Collection, Maintainer, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,10 +103,7 @@ class _Run:
         with self._connect() as conn:
             self.slots = maintained_slots(conn, self.collection)
             if not self.slots:
-                raise RefusedError(
-                    f"embedmig maintains no vectors of {self.collection.name} that could be embedded:"
-                    f" open a migration, embedmig expand {self.collection.name}"
-                )
+                raise _nothing_to_embed(conn, self.collection)
             self.meter.read(conn, self.slots, "planning")
             plan_slots(conn, self.collection, self.slots, self.options)
 
@@ -214,3 +212,13 @@ class _Watch:
 def _essence(slots: Sequence[Slot]) -> list[Slot]:
     """What a worker must know of its slots: another's index or first filling changes nothing for it."""
     return [replace(slot, filled_at=None, index_name=None) for slot in slots]
+
+
+def _nothing_to_embed(conn: Connection, collection: Collection) -> RefusedError:
+    gone = [slot for slot in list_slots(conn, collection) if slot.maintained_by is Maintainer.EMBEDMIG]
+    if gone:
+        named = ", ".join(f"{slot.name} ({slot.model.key})" for slot in gone)
+        return RefusedError(f"the model of {collection.name} {named} is gone: nothing can be embedded with it any more")
+    return RefusedError(
+        f"embedmig maintains no vectors of {collection.name}: open a migration, embedmig expand {collection.name}"
+    )

@@ -106,27 +106,29 @@ def _finish(
     """The one message: fence, write, settle, forget, COMMIT."""
     names = [*names, *(["fail"] if group.reasons else []), *(["succeed"] if group.entries and group.actions else [])]
     steps: list[tuple[str, sql.Composable]] = [] if hold is None else [("hold", hold)]
-    steps += [(name, target.statements[name]) for name in names]
+    in_place = target.slot.placement is Placement.COLUMN and bool(group.actions)
+    # The server counts updates until it reports them, between transactions: only a difference within one is ours.
+    count = [("count_hot", QUERIES["count_hot"].format(relation=target.relation))] if in_place else []
+    steps += [*count, *((name, target.statements[name]) for name in names), *count]
     if group.entries is not None:
         steps += _forget(target, group, group.entries)
-    if target.slot.placement is Placement.COLUMN and group.actions:
-        steps.append(("count_hot", QUERIES["count_hot"].format(relation=target.relation)))
     steps.append(("commit", sql.SQL("COMMIT")))
     return _run(conn, steps, rows=len(group.written))
 
 
 def _run(conn: Connection, steps: Sequence[tuple[str, sql.Composable]], *, rows: int) -> Written:
     cursor = conn.execute(sql.SQL(";\n").join(step for _, step in steps), prepare=False)
-    queued_again, updated, hot = 0, 0, 0
+    queued_again, counts = 0, [(0, 0)]
     for name, _ in steps:
         if name in ("settle_column", "settle_companion", "write_unrecorded"):
             queued_again += cursor.rowcount
         elif name == "count_hot":
             counted = cursor.fetchone()
             assert counted is not None
-            updated, hot = counted["updated"], counted["hot"]
+            counts.append((counted["updated"], counted["hot"]))
         cursor.nextset()
-    return Written(rows=rows, queued_again=queued_again, updated=updated, hot=hot)
+    (updated_before, hot_before), (updated, hot) = counts[-2:] if len(counts) > 2 else [(0, 0), (0, 0)]
+    return Written(rows=rows, queued_again=queued_again, updated=updated - updated_before, hot=hot - hot_before)
 
 
 def _hold(group: Group, *, lease_s: float, rest_s: float) -> sql.Composed:
