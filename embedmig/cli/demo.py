@@ -17,14 +17,17 @@ def demo(ctx: Context, interactive: bool, fresh: bool) -> None:
     It needs pip install 'embedmig[demo]' and nothing else, and touches nothing but the folder .embedmig. Ctrl-C and
     run again goes on where it stopped.
     """
+    from rich.console import Console
+
     from embedmig.demo.story import run_demo
 
     def wait() -> None:
         click.pause("\n   Press any key for the next step ... ")
 
     folder: Path = ctx.settings.data_dir
+    console = Console(quiet=True) if ctx.as_json else ctx.console
     figures = run_demo(
-        ctx.console, folder, fresh=fresh, wait=wait if interactive else lambda: None, watched=ctx.is_terminal
+        console, folder, fresh=fresh, wait=wait if interactive else lambda: None, watched=ctx.is_terminal
     )
     if ctx.as_json:
         ctx.show(figures, str)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from embedmig.backfill.progress import ReembedProgress
 
-QUESTION = "turn a JSON text into Python objects"
+QUESTION = "pick a few items of a list at random, none twice"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +244,7 @@ class _Story:
 
     def _index(self, diary: Diary) -> Sequence[str]:
         built = commands.index(self._app.db, "docs", settings=self._settings).index
-        return [f"index {built.name}, {built.size_bytes / 2**20:.1f} MB"]
+        return [f"index {', '.join(built.names)}, {built.size_bytes / 2**20:.1f} MB"]
 
     def _verify(self, diary: Diary) -> Sequence[str]:
         verified = commands.verify(self._app.db, "docs")
