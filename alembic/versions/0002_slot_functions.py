@@ -349,16 +349,30 @@ COMMENT ON FUNCTION embedmig.undo_slot_v1 IS
 """
 
 CHANGE_SLOT = """
-CREATE FUNCTION embedmig.set_slot_index_v1(collection text, slot text, index_name text) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $index$
+CREATE FUNCTION embedmig.note_index_v1(collection text, slot text, index_name text, is_there boolean)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $note$
+DECLARE
+    c   embedmig.collection;
+    one embedmig.slot;
 BEGIN
-    UPDATE embedmig.slot s SET index_name = set_slot_index_v1.index_name
-      FROM embedmig.collection c
-     WHERE c.name = collection AND s.collection_id = c.id AND s.name = slot AND s.dropped_at IS NULL;
-    IF NOT FOUND THEN
+    SELECT * INTO c FROM embedmig.collection k WHERE k.name = note_index_v1.collection;
+    SELECT * INTO one FROM embedmig.slot s WHERE s.collection_id = c.id AND s.name = slot AND s.dropped_at IS NULL;
+    IF one.id IS NULL THEN
         RAISE NOTICE 'slot % of % is not in this catalog: the index only', slot, collection;
+        RETURN;
     END IF;
-END $index$;
+    -- A slot may have several, for conditions of their own: the first stays the one that searches use.
+    IF is_there AND to_regclass(quote_ident(one.table_schema) || '.' || quote_ident(one.index_name)) IS NOT NULL
+       OR NOT is_there AND one.index_name IS DISTINCT FROM note_index_v1.index_name THEN
+        RETURN;
+    END IF;
+    UPDATE embedmig.slot s SET index_name = CASE WHEN is_there THEN note_index_v1.index_name END WHERE s.id = one.id;
+    PERFORM embedmig.raise_epoch_v1(c.group_name);
+    INSERT INTO embedmig.event (collection, verb, was, became, details)
+    VALUES (c.name, 'index', one.index_name, CASE WHEN is_there THEN note_index_v1.index_name END,
+            jsonb_build_object('slot', slot));
+END $note$;
+COMMENT ON FUNCTION embedmig.note_index_v1 IS 'Notes that an index of a slot is there now, or gone';
 
 CREATE FUNCTION embedmig.rename_columns_v1(collection text, slot text, renames jsonb) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $rename$
@@ -390,7 +404,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for function in (
-        "rename_columns_v1", "set_slot_index_v1", "undo_slot_v1", "raise_epoch_v1", "open_slot_v1", "refuse_expand_v1",
+        "rename_columns_v1", "note_index_v1", "undo_slot_v1", "raise_epoch_v1", "open_slot_v1", "refuse_expand_v1",
         "replace_triggers_v1", "row_text_v1", "bucket_v1",
     ):  # fmt: skip
         op.execute(f"DROP FUNCTION embedmig.{function}")

@@ -101,15 +101,12 @@ class CreateVectorIndexOp(_VectorIndexOp):
 
     def statements(self) -> list[str]:
         """Each in autocommit."""
-        set_index = call(
-            "set_slot_index_v1", collection=self.index.collection, slot=self.index.slot, index_name=self.index.name
-        )
         create = self.index.design.statement(
             sql.Identifier(self.index.schema, self.index.table),
             vector_schema=self.index.vector_schema,
             if_not_exists=True,
         )
-        parts = (_drop_invalid(self.index), create, set_index)
+        parts = (_drop_invalid(self.index), create, _note(self.index, is_there=True))
         return [part.as_string(None) for part in parts]
 
 
@@ -131,8 +128,7 @@ class DropVectorIndexOp(_VectorIndexOp):
         drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
             sql.Identifier(self.index.schema, self.index.name)
         )
-        forget = call("set_slot_index_v1", collection=self.index.collection, slot=self.index.slot, index_name=None)
-        return [part.as_string(None) for part in (drop, forget)]
+        return [part.as_string(None) for part in (drop, _note(self.index, is_there=False))]
 
 
 @Operations.implementation_for(CreateVectorIndexOp)
@@ -154,6 +150,10 @@ def _render_drop(context: AutogenContext, op: DropVectorIndexOp) -> str:
 
 def _render(context: AutogenContext, function: str, index: IndexArguments) -> str:
     return render_call(context, function, (index.name, index.table, index.column), index.named())
+
+
+def _note(index: IndexArguments, *, is_there: bool) -> sql.Composed:
+    return call("note_index_v1", collection=index.collection, slot=index.slot, index_name=index.name, is_there=is_there)
 
 
 def _drop_invalid(index: IndexArguments) -> sql.Composed:

@@ -249,6 +249,22 @@ def test_an_index_is_built_concurrently_noted_in_the_catalog_and_dropped_by_the_
     assert conn.execute("SELECT to_regclass('docs_embedding_v2_idx') AS i").fetchone() == {"i": None}
 
 
+def test_of_several_indexes_the_first_stays_the_one_that_searches_use(
+    db: Database, conn: Connection, docs: Collection
+) -> None:
+    expand_docs(db)
+    first, second = _index(), replace(_index(), name="docs_english_idx", predicate="lang = 'en'")
+    epoch = routes.get_route(conn, "docs").epoch
+    for index in (first, second):
+        for statement in CreateVectorIndexOp(index).statements():
+            conn.execute(statement)
+    assert slots.get_slot(conn, docs, "v2").index_name == first.name
+    assert routes.get_route(conn, "docs").epoch == epoch + 1
+    for statement in CreateVectorIndexOp(second).reverse().statements():
+        conn.execute(statement)
+    assert slots.get_slot(conn, docs, "v2").index_name == first.name
+
+
 def test_an_invalid_leftover_is_not_taken_for_the_index(
     db: Database, conn: Connection, ini: Path, docs: Collection
 ) -> None:
