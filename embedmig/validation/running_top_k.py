@@ -77,7 +77,8 @@ class RunningTopK:
 
     def rankings(self, key_of: Callable[[Any], Key]) -> list[Ranking]:
         """The result so far, one ranking a query; ``key_of`` turns a raw key into a Key."""
-        keys = {row: key_of(raw) for row, raw in self._raw_keys.items()}
+        alive = np.unique(self._rows).tolist()
+        keys = {row: key_of(self._raw_keys[row]) for row in alive if row >= 0}
         counts = (self._rows >= 0).sum(axis=1).tolist()
         return [
             Ranking(keys=tuple(keys[row] for row in rows[:count].tolist()), distances=distances[:count])
@@ -169,9 +170,12 @@ class RunningTopK:
         return raw_keys[new] if new >= 0 else self._raw_keys[row]
 
     def _keep_keys(self, raw_keys: Sequence[Any]) -> None:
-        """Only of rows that some query counts among its nearest."""
-        alive = np.unique(self._rows).tolist()
-        self._raw_keys = {row: self._raw_key(row, raw_keys) for row in alive if row >= 0}
+        """Of the block's rows that some query counts among its nearest; those passed since are let go now and then."""
+        new = np.unique(self._rows[self._rows >= self._rows_seen]) - self._rows_seen
+        self._raw_keys.update((row + self._rows_seen, raw_keys[row]) for row in new.tolist())
+        if len(self._raw_keys) > 2 * self._rows.size:
+            alive = np.unique(self._rows).tolist()
+            self._raw_keys = {row: self._raw_keys[row] for row in alive if row >= 0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import NoReturn
 
 import numpy as np
@@ -39,9 +39,12 @@ def stream_blocks(
     layout = _layout(slots)
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(select)
     with conn.cursor() as cursor, cursor.copy(statement, _SOME_PARAMETER) as copy:
-        rows = _rows(iter(copy))
-        while messages := list(islice(rows, rows_at_once)):
-            yield _parse(messages, layout, slots)
+        messages = _without_header(iter(copy))
+        while rows := list(islice(messages, rows_at_once)):
+            if rows[-1] == _TRAILER:
+                rows.pop()
+            if rows:
+                yield _parse(rows, layout, slots)
 
 
 def row_bytes(slots: Sequence[Slot]) -> int:
@@ -82,15 +85,13 @@ def _number(slot: Slot) -> str:
         ) from None
 
 
-def _rows(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """One row a message, as the protocol promises; the header stands before the first, the trailer is the last."""
-    for message in messages:
-        row = bytes(message)
-        if row.startswith(_SIGNATURE):
-            (extension,) = struct.unpack_from(">i", row, len(_SIGNATURE) + 4)
-            row = row[len(_SIGNATURE) + 8 + extension :]
-        if row and row != _TRAILER:
-            yield row
+def _without_header(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+    """One row a message, as the protocol promises; the header stands before the first, the trailer comes last."""
+    first = bytes(next(messages))
+    assert first.startswith(_SIGNATURE), "COPY BINARY begins with its signature"
+    (extension,) = struct.unpack_from(">i", first, len(_SIGNATURE) + 4)
+    row = first[len(_SIGNATURE) + 8 + extension :]
+    return chain([row] if row else [], map(bytes, messages))
 
 
 def _parse(messages: list[bytes], layout: np.dtype[np.void], slots: Sequence[Slot]) -> Block:
