@@ -22,14 +22,19 @@ def _migrate(connection: Connection) -> None:
     connection.execute(text("CREATE SCHEMA IF NOT EXISTS embedmig"))
     connection.execute(text("REVOKE ALL ON SCHEMA embedmig FROM PUBLIC"))
     connection.commit()
-    context.configure(connection=connection, version_table_schema="embedmig", transaction_per_migration=True)
+    # One transaction for all: a downgrade that the first revision refuses must not have taken the later ones along.
+    context.configure(connection=connection, version_table_schema="embedmig")
     with context.begin_transaction():
         context.run_migrations()
 
 
 if context.is_offline_mode():
+    # Without paramstyle the printed SQL would have every % of the functions doubled.
     context.configure(
-        dialect_name="postgresql", version_table_schema="embedmig", literal_binds=True, transaction_per_migration=True
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},
+        version_table_schema="embedmig",
+        literal_binds=True,
     )
     with context.begin_transaction():
         context.execute("CREATE SCHEMA IF NOT EXISTS embedmig")
