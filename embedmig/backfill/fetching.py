@@ -99,6 +99,7 @@ def _group(
         fresh=all(read.fresh[row] for row in rows),
         marks=None if marks is None else marks.of(rows),
         entries=entries,
+        places=rows,
     )
 
 
@@ -126,6 +127,7 @@ def _marks(queued: Sequence[QueuedKey]) -> Marks:
 
 def _entries(view: QueueView) -> Entries:
     return Entries(
+        keys=[entry.key for entry in view.keys],
         seqs=[seq for entry in view.keys for seq in entry.seqs] + view.truncated_seqs,
         brought_seqs=[seq for entry in view.keys for seq in entry.brought_seqs],
         truncated=bool(view.truncated_seqs),

@@ -8,7 +8,7 @@ from embedmig.backfill.chunks import Chunk
 from embedmig.backfill.keys import RawKeys
 from embedmig.backfill.packing import Raw
 from embedmig.backfill.reading import WRITE, Source
-from embedmig.types import Floats
+from embedmig.types import Floats, Key
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,6 +54,7 @@ class Marks:
 class Entries:
     """The queue entries a group was read from."""
 
+    keys: list[Key]
     seqs: list[int]
     brought_seqs: list[int]
     truncated: bool
@@ -78,12 +79,21 @@ class Group:
     """Every row to be written had no vector: a companion takes them by COPY alone."""
     marks: Marks | None = None
     entries: Entries | None = None
+    places: Sequence[int] = ()
+    """Of each row among the keys of ``entries``; those that need nothing are no rows here."""
     vectors: Floats | None = None
     """(n, d): of the rows ``written``, in their order."""
     written: Sequence[int] = ()
     reasons: dict[int, str] = field(default_factory=dict)
     """Rows that could not be embedded, and why."""
     tokens: int = 0
+
+    @property
+    def keys_seen_to(self) -> list[Key]:
+        """The queued keys that did not fail."""
+        failed = {self.places[row] for row in self.reasons} if self.entries else set()
+        keys = self.entries.keys if self.entries else []
+        return [key for place, key in enumerate(keys) if place not in failed]
 
     @property
     def to_embed(self) -> list[int]:

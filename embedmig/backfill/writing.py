@@ -4,6 +4,7 @@ Where rows of the user's table are locked, everything after the stage goes in on
 that a worker which stops between leaves no lock that users could meet.
 """
 
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _finish(
     conn: Connection, target: Target, group: Group, names: Sequence[str], *, hold: sql.Composed | None
 ) -> Written:
     """The one message: fence, write, settle, forget, COMMIT."""
-    names = [*names, *(["fail"] if group.reasons else []), *(["succeed"] if group.entries and group.actions else [])]
+    names = [*names, *(["fail"] if group.reasons else [])]
     steps: list[tuple[str, sql.Composable]] = [] if hold is None else [("hold", hold)]
     in_place = target.slot.placement is Placement.COLUMN and bool(group.actions)
     # The server counts updates until it reports them, between transactions: only a difference within one is ours.
@@ -153,6 +154,9 @@ def _forget(target: Target, group: Group, entries: Entries) -> list[tuple[str, s
         "cut": sql.Literal(entries.cut),
     }
     steps: list[tuple[str, sql.Composable]] = []
+    if seen_to := group.keys_seen_to:
+        succeed = QUERIES["succeed"].format(slot_id=where["slot_id"], keys=sql.Literal(json.dumps(seen_to)))
+        steps.append(("succeed", succeed))
     if entries.seqs:
         steps.append(("forget", QUERIES["forget"].format(**where, seqs=sql.Literal(entries.seqs))))
     if entries.brought_seqs:

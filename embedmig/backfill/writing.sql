@@ -91,8 +91,10 @@ ON CONFLICT (slot_id, key) DO UPDATE
    SET reason = excluded.reason, attempts = f.attempts + 1, failed_at = clock_timestamp(), ignored = false;
 
 -- name: succeed
-DELETE FROM embedmig.failure AS f USING {stage} AS k
- WHERE f.slot_id = {slot_id} AND f.key = {key_array_of_k} AND k.embedmig_action <> 'f';
+-- keys: a JSON array of keys, each an array.
+DELETE FROM embedmig.failure AS f
+ USING (SELECT ARRAY(SELECT jsonb_array_elements_text(k)) AS key FROM jsonb_array_elements({keys}::jsonb) AS k) AS done
+ WHERE f.slot_id = {slot_id} AND f.key = done.key;
 
 -- name: copy_stage
 COPY {stage} FROM STDIN (FORMAT BINARY);
