@@ -34,7 +34,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="N stored rows serve as queries, by their vectors: needs no model, and happens of itself when one is gone.",
 )  # fmt: skip
 @click.option("--by-document", metavar="COLUMN", help="Rows that are equal in COLUMN count as one result.")
-@click.option("--cutoff", type=float, multiple=True, help="A similarity your application cuts off at: translate it.")
+@click.option(
+    "--cutoff",
+    type=float,
+    multiple=True,
+    help="A similarity (l2: distance) your application cuts off at: translate it.",
+)
 @click.option("-k", "ks", type=click.IntRange(1, 1000), multiple=True, help="Depths to show.  [1, 5, 10, 20, 100]")
 @click.option("--check-indexes/--no-check-indexes", default=True, help="Also ask both slots' own indexes.")
 @click.option("--worst", default=5, show_default=True, type=click.IntRange(0), help="How many changed queries to show.")

@@ -44,6 +44,8 @@ class Search:
     by_document: str | None
     """A column of the user's table: rows that are equal in it are one item."""
     memory_mb: int
+    on_total: Progress | None = None
+    """Called with how many rows will be read, before any is."""
     on_progress: Progress | None = None
 
 
@@ -72,7 +74,7 @@ def answer_queries(conn: Connection, search: Search, queries: Sequence[Query], v
         counts = _count(conn, search.pair)
         placed, unknown = _place_judgments(conn, search, queries)
         depth = search.depth * (_ROWS_A_DOCUMENT if search.by_document else 1)
-        rankings = _exact(conn, search, vectors, depth)
+        rankings = _exact(conn, search, counts, vectors, depth)
         items = _to_items(conn, search, rankings)
     return Answers(
         judged=Judged(queries=tuple(placed), source=items[0], target=items[1]),
@@ -95,7 +97,7 @@ def answer_rows(conn: Connection, search: Search, count: int, *, seed: int) -> A
             np.stack([row["target"].to_numpy().astype(np.float32) for row in rows]),
         )
         depth = search.depth * (_ROWS_A_DOCUMENT if search.by_document else 1)
-        found = _exact(conn, search, vectors, depth + 1)
+        found = _exact(conn, search, counts, vectors, depth + 1)
         source, target = (
             [leave_out(ranking, row["key"], depth) for ranking, row in zip(side, rows, strict=True)] for side in found
         )
@@ -120,7 +122,12 @@ def _count(conn: Connection, pair: Pair) -> PairCounts:
     return counts
 
 
-def _exact(conn: Connection, search: Search, vectors: Vectors, depth: int) -> tuple[list[Ranking], list[Ranking]]:
+def _exact(
+    conn: Connection, search: Search, counts: PairCounts, vectors: Vectors, depth: int
+) -> tuple[list[Ranking], list[Ranking]]:
+    if search.on_total is not None:
+        scans = 1 if search.pair.in_one_table else sum(side is not None for side in vectors)
+        search.on_total(scans * counts.judged)
     return exact_top_k(conn, search.pair, vectors, depth, memory_mb=search.memory_mb, on_progress=search.on_progress)
 
 

@@ -48,6 +48,11 @@ class Run:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
+    def expect(self, total: int) -> None:
+        """So much there is in the present step."""
+        self._total = total
+        self.advance(0)
+
     def advance(self, count: int) -> None:
         """So much more of the present step is done."""
         self._done += count
@@ -79,6 +84,7 @@ def compare_slots(
         depth=max(*options.ks, _RECALL_DEPTH),
         by_document=options.by_document,
         memory_mb=settings.validation_memory_mb,
+        on_total=run.expect,
         on_progress=run.advance,
     )
     if (count := _rows_as_queries(pair, options)) is not None:

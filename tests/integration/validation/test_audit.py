@@ -13,7 +13,7 @@ from embedmig.commands import audit
 from embedmig.db import Connection, Database
 from embedmig.errors import NotFoundError, RefusedError
 from embedmig.types import ModelState, Placement
-from embedmig.validation.audit import wilson_interval
+from embedmig.validation.audit import audit_slot, wilson_interval
 from tests.integration.validation.conftest import Migrated, fill, pair_of
 from tests.support import NEW, OLD, embed, expand_docs, make_docs, text_of
 
@@ -97,6 +97,15 @@ def test_the_target_is_audited_by_its_own_model(migrated: Migrated, db: Database
     assert audit(db, "docs").is_clean
     with pytest.raises(NotFoundError, match="v3"):
         audit(db, "docs", slot="v3")
+
+
+def test_half_precision_vectors_match_their_model(migrated: Migrated, conn: Connection) -> None:
+    pair = migrated(40)
+    conn.execute(f"ALTER TABLE docs ADD half halfvec({NEW.dimensions})")
+    conn.execute("UPDATE docs SET half = embedding_v2::halfvec")
+    halved = replace(pair.target, vector_column="half", vector_type="halfvec")
+    found = audit_slot(conn, pair.collection, halved, sample=40, cosine=0.999, confidence=0.95)
+    assert (found.compared, found.is_clean) == (40, True)
 
 
 def test_a_model_that_is_gone_cannot_be_audited(db: Database, conn: Connection) -> None:
