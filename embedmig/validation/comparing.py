@@ -160,8 +160,9 @@ def _target_alone(
     conn: Connection, search: Search, query_set: QuerySet | None, settings: Settings, run: Run
 ) -> Mapping[str, Estimate]:
     """How well the new slot answers the judged queries, where the old one's model cannot be asked any more."""
-    model = search.pair.target.model
-    if query_set is None or not query_set.judged or model.state is ModelState.GONE:
+    source, model = search.pair.source.model, search.pair.target.model
+    can_be_asked = source.state is ModelState.GONE and model.state is not ModelState.GONE
+    if query_set is None or not query_set.judged or not can_be_asked:
         return {}
     judged = [query for query in query_set.queries if query.relevant]
     with run.step(f"embed by {model.key}", len(judged)):
