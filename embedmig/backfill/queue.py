@@ -79,6 +79,5 @@ def _queued_key(row: dict[str, object]) -> QueuedKey:
     values = row | {
         "key": tuple(row["key"]),  # type: ignore[arg-type]
         "brought_seqs": row["brought_seqs"] or [],
-        "queued_us": row["queued_us"] or 0,
     }
     return QueuedKey(**values)  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ SELECT clock_timestamp()::text AS cut;
 SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS brought_seqs,
        max(coalesce(origin, seq)) FILTER (WHERE kind = 'e') AS edited,
        coalesce(max(settled), 0)::int AS settled,
-       (extract(epoch FROM min(queued_at) FILTER (WHERE kind <> 'a') - timestamptz '2000-01-01 00:00:00+00')
-        * 1000000)::bigint AS queued_us
+       (extract(epoch FROM coalesce(min(queued_at) FILTER (WHERE kind <> 'a'), min(queued_at))
+                           - timestamptz '2000-01-01 00:00:00+00') * 1000000)::bigint AS queued_us
   FROM (SELECT key, seq, kind, settled, origin, queued_at FROM embedmig.pending
          WHERE slot_id = %(slot_id)s AND bucket = %(bucket)s AND ready <= %(cut)s::timestamptz
            AND (%(wanted)s::text[] IS NULL OR array_to_json(key)::text = ANY (%(wanted)s))

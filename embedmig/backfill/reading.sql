@@ -12,13 +12,14 @@ SELECT {keys}, {bytes} AS bytes, {ctid} AS ctid
 -- brought: the last entry that tells of a vector by the application, in the same snapshot as the vector itself.
 SELECT {keys_of_k}, v.action, CASE WHEN v.action = 'w' THEN {text} END AS text, t.hash, {seen} AS seen,
        {hash} IS NOT NULL AS recorded, {brought} AS brought, {vector} IS NULL AS fresh
-  FROM (SELECT {typed_keys}, q.forced, q.place
-          FROM unnest({key_parameters}, %(forced)s::boolean[]) WITH ORDINALITY AS q ({places}, forced, place)) AS k
+  FROM (SELECT {typed_keys}, q.embedmig_forced, q.embedmig_place
+          FROM unnest({key_parameters}, %(forced)s::boolean[]) WITH ORDINALITY AS q
+                  ({places}, embedmig_forced, embedmig_place)) AS k
   LEFT JOIN LATERAL (SELECT * FROM {table} AS d WHERE {match} OFFSET 0) AS d ON true
   {look_up_slot_of_k}
  CROSS JOIN LATERAL (SELECT {wants} AS wants, CASE WHEN {wants} THEN {text_hash} END AS hash OFFSET 0) AS t
  CROSS JOIN LATERAL (
-    SELECT CASE WHEN t.wants AND ({lacking} OR {hash} <> t.hash OR (k.forced AND {hash} IS NULL)) THEN 'w'
-                WHEN NOT t.wants AND {vector} IS NOT NULL AND ({ours} OR (k.forced AND {in_scope})) THEN 'c'
+    SELECT CASE WHEN t.wants AND ({lacking} OR {hash} <> t.hash OR (k.embedmig_forced AND {hash} IS NULL)) THEN 'w'
+                WHEN NOT t.wants AND {vector} IS NOT NULL AND ({ours} OR (k.embedmig_forced AND {in_scope})) THEN 'c'
                 ELSE 'n' END AS action OFFSET 0) AS v
- ORDER BY k.place;
+ ORDER BY k.embedmig_place;

@@ -176,7 +176,8 @@ class _Watch:
     def until_over(self, conn: Connection) -> str:
         """Reports a step now and then; gives how it ended."""
         while True:
-            self.crew.check()
+            if self._workers_lost_their_slot(conn):
+                return _SLOTS_CHANGED
             phase = "following" if self.follow else "embedding" if self.filled_at is None else "draining"
             work = self.run.meter.read(conn, self.run.slots, phase, since=self.filled_at, stats=self.crew.stats())
             ended = self._ended(conn, work)
@@ -186,7 +187,7 @@ class _Watch:
                 return "interrupted"
 
     def _ended(self, conn: Connection, work: Sequence[WorkLeft]) -> str | None:
-        if self._slots_changed(conn):
+        if time.monotonic() - self.looked_at_slots > _LOOK_AT_SLOTS_S and self._slots_changed(conn):
             return _SLOTS_CHANGED
         if self.follow:
             return None
@@ -199,12 +200,23 @@ class _Watch:
             return None
         if any(left.waiting for left in work):
             return None
+        # A slot that was dropped has no chunks left either.
+        if self._slots_changed(conn):
+            return _SLOTS_CHANGED
         return "part" if any(left.open_chunks for left in work) else "done"
+
+    def _workers_lost_their_slot(self, conn: Connection) -> bool:
+        """True when a worker failed because its slot was dropped or renamed. Raises what else it failed with."""
+        try:
+            self.crew.check()
+        except DatabaseError:
+            if not self._slots_changed(conn):
+                raise
+            return True
+        return False
 
     def _slots_changed(self, conn: Connection) -> bool:
         """Whether embedmig maintains other slots by now: the handover, say, added one."""
-        if time.monotonic() - self.looked_at_slots < _LOOK_AT_SLOTS_S:
-            return False
         self.looked_at_slots = time.monotonic()
         return _essence(maintained_slots(conn, self.run.collection)) != _essence(self.run.slots)
 

@@ -105,7 +105,7 @@ def is_outage(error: DatabaseError) -> bool:
     """Whether the server went away or refused to talk, as opposed to refusing a statement."""
     if not isinstance(error.__cause__, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "25")
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "25P"))
 
 
 def _work(

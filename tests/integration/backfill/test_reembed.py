@@ -20,7 +20,7 @@ from embedmig.embedders import Embedder, load_embedder, take_fingerprint
 from embedmig.errors import FingerprintError, ProviderError, RefusedError
 from embedmig.schema.handing_over import hand_over
 from embedmig.types import Collection, Floats, Model, ModelState, Placement
-from tests.backfill_support import check_every_row
+from tests.backfill_support import check_every_row, hands
 from tests.support import NEW, OLD, expand_docs, make_docs
 
 QUICK = WorkerOptions(size=GroupSize(rows=64), rest_s=0.02, idle_s=0.02, lease_s=5)
@@ -552,5 +552,86 @@ def test_a_row_locked_all_along_is_left_to_the_tail(db: Database, conn: Connecti
         assert result.queued == (1 if placement is Placement.COLUMN else 0)
         user.execute("ROLLBACK")
     conn.execute("UPDATE embedmig.pending SET ready = now()")
+    run(db, docs)
+    assert check_every_row(conn, docs, target_of(conn, docs)).clean
+
+
+def test_a_slot_dropped_under_a_running_worker_ends_its_work_and_no_other(db: Database, conn: Connection) -> None:
+    from embedmig.schema.expanding import undo_expand
+
+    slow = Model(
+        name="slow", revision="1", provider="hashing", dimensions=24, options={"dimensions": 24, "delay_s": 0.02}
+    )
+    docs = make_docs(conn, 2000, new=slow)
+    expand_docs(db, Placement.COMPANION, model=slow)
+    begun, errors = threading.Event(), []
+
+    def work() -> None:
+        try:
+            run(db, docs, on_progress=lambda step: begun.set() if step.rows_written > 100 else None)
+        except RefusedError as error:
+            errors.append(str(error))
+
+    working = threading.Thread(target=work)
+    working.start()
+    assert begun.wait(20)
+    undo_expand(conn, docs)
+    working.join()
+    assert errors
+    assert "open a migration" in errors[0]
+
+
+@pytest.mark.parametrize("name", ["place", "forced", "key", "hash", "embedding_hash", "ord"])
+def test_a_key_may_be_called_anything(db: Database, conn: Connection, name: str) -> None:
+    docs = make_docs(conn, 20, key=[(name, "bigint")])
+    expand_docs(db, Placement.COLUMN)
+    run(db, docs)
+    conn.execute("UPDATE docs SET body = 'edited'")
+    run(db, docs)
+    assert check_every_row(conn, docs, target_of(conn, docs)).clean
+
+
+def test_a_row_that_a_search_found_is_embedded_if_it_is_bridged_and_forgotten_else(
+    db: Database, conn: Connection
+) -> None:
+    from tests.support import bridge_id
+
+    docs = make_docs(conn, 20)
+    expand_docs(db, Placement.COMPANION)
+    run(db, docs)
+    target = target_of(conn, docs)
+    conn.execute("UPDATE embedmig.docs_v2 SET embedding_model = %s WHERE id = 1", [bridge_id()])
+    for key in ("1", "2"):
+        conn.execute(
+            "INSERT INTO embedmig.pending (slot_id, bucket, key, kind) VALUES (%s, embedmig.bucket_v1(%s), %s, 'f')",
+            [target.id, [key], [key]],
+        )
+    with hands(db, docs) as worker:
+        written = [one for chunk in iter(worker.claim, None) for one in worker.write(worker.read(chunk))]
+    assert sum(one.rows for one in written) == 1
+    assert conn.execute("SELECT count(*) AS n FROM embedmig.pending").fetchone() == {"n": 0}
+    assert check_every_row(conn, docs, target).clean
+
+
+def test_a_partitioned_table_is_filled(db: Database, conn: Connection) -> None:
+    conn.execute(
+        "CREATE TABLE docs (id bigint, region text, title text, body text, lang text, embedding vector(16),"
+        " PRIMARY KEY (id, region)) PARTITION BY LIST (region)"
+    )
+    for region in ("north", "south"):
+        conn.execute(
+            sql.SQL("CREATE TABLE {} PARTITION OF docs FOR VALUES IN ({})").format(
+                sql.Identifier(f"docs_{region}"), sql.Literal(region)
+            )
+        )
+    conn.execute(
+        "INSERT INTO docs SELECT n, CASE WHEN n % 3 = 0 THEN 'north' ELSE 'south' END, 'title ' || n, 'body ' || n"
+        " FROM generate_series(1, 300) n"
+    )
+    docs = register(conn, [("id", "bigint"), ("region", "text")])
+    expand_docs(db, Placement.COLUMN)
+    assert run(db, docs).rows == 300
+    conn.execute("UPDATE docs SET region = 'north' WHERE id BETWEEN 10 AND 20")
+    conn.execute("UPDATE docs SET body = 'edited' WHERE id BETWEEN 15 AND 30")
     run(db, docs)
     assert check_every_row(conn, docs, target_of(conn, docs)).clean
