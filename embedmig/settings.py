@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,8 +19,16 @@ from embedmig.errors import SettingsError
 FILE = "embedmig.toml"
 _ACTIVE_INDEX = "EMBEDMIG_ACTIVE_INDEX"
 
+
+def _ascending_to_100(steps: tuple[float, ...]) -> tuple[float, ...]:
+    if not steps or steps[0] <= 0 or steps[-1] != 100 or list(steps) != sorted(set(steps)):
+        raise ValueError("the steps ascend from above 0 to 100, such as [5, 25, 50, 100]")
+    return steps
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Steps = Annotated[tuple[float, ...], AfterValidator(_ascending_to_100)]
 
 
 class Settings(BaseSettings):
@@ -59,6 +67,10 @@ class Settings(BaseSettings):
     """validate: a label with fewer queries is shown and does not decide."""
     validation_memory_mb: Annotated[int, Field(ge=16)] = 512
     """validate: what the exact search may take beside its result."""
+    rollout_steps: Steps = (5.0, 25.0, 50.0, 100.0)
+    """Shares in percent: what rollout --auto walks, and of what rollout says that it was skipped."""
+    hold_hours: Annotated[float, Field(ge=0)] = 48.0
+    """How long a share is held before it may rise again."""
     stability_days: Annotated[float, Field(ge=0)] = 7.0
     """How long the stored route must have been at 100 before contract."""
     audit_cosine: Share = 0.999

@@ -35,7 +35,16 @@ class Facts:
     report_stands: bool = False
     report_why_not: str = "it has not been validated"
     handed_over: bool = False
+    source_model_gone: str | None = None
+    """The old model, once it cannot embed any more and nobody has accepted what that costs the way back."""
+    rows_without_way_back: int | None = None
+    """Rows with text that the source lacks, where they were counted."""
     share_bp: int = 0
+    next_percent: float = 100.0
+    """The next step of the ladder."""
+    hold_left_s: float = 0.0
+    tripped: str | None = None
+    """What a rollback trigger said when it took the share back; None once a newer report or a person answered it."""
     stability_left_s: float = 0.0
     retired: bool = False
 
@@ -87,7 +96,35 @@ def missing_for_ramp(facts: Facts) -> tuple[str, ...]:
             f"rows written from now on would be missing in {facts.source} after a rollback:"
             f" embedmig handover {facts.collection}"
         )
+    if facts.source_model_gone is not None:
+        lacking = "" if facts.rows_without_way_back is None else f" {facts.rows_without_way_back:,} rows lack one now;"
+        missing.append(
+            f"{facts.source_model_gone} is gone, so that rows written since have no vector in {facts.source}:{lacking}"
+            " a rollback would not find them (--accept-no-way-back REASON)"
+        )
     return tuple(missing)
+
+
+def holds(facts: Facts) -> tuple[str, ...]:
+    """What keeps the share of a whole group where it is though its target may serve, one sentence each."""
+    found = []
+    if facts.tripped is not None:
+        found.append(
+            f"a rollback trigger took the share back ({facts.tripped}): find out why, then validate again,"
+            f" embedmig validate {facts.collection}, or --accept-report REASON"
+        )
+    if 0 < facts.share_bp < 10_000 and facts.hold_left_s > 0:
+        found.append(
+            f"{facts.share_bp / 100:g} % are to be held for another {in_words(facts.hold_left_s)} (--hold HOURS)"
+        )
+    return tuple(found)
+
+
+def in_words(seconds: float) -> str:
+    """``3.0 days``, ``5.5 hours`` or ``12 minutes``."""
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.1f} days"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} minutes"
 
 
 def next_step(facts: Facts) -> NextStep:
@@ -106,9 +143,17 @@ def next_step(facts: Facts) -> NextStep:
         case Stage.VALIDATED:
             return NextStep(command=f"embedmig handover {name}", why=f"{facts.source} is not kept up to date by us yet")
         case Stage.HANDED_OVER:
-            return NextStep(command=f"embedmig rollout {name} 100", why=f"slot {facts.target} is ready to serve")
+            if facts.tripped is not None:
+                return NextStep(command=f"embedmig validate {name} --queries FILE", why=facts.tripped)
+            return NextStep(
+                command=f"embedmig rollout {name} {facts.next_percent:g}", why=f"slot {facts.target} is ready to serve"
+            )
         case Stage.RAMPING:
-            return NextStep(command=f"embedmig rollout {name} 100", why=f"{facts.share_bp / 100:g} % are served")
+            left = f", to be held for another {in_words(facts.hold_left_s)}" if facts.hold_left_s > 0 else ""
+            return NextStep(
+                command=f"embedmig rollout {name} {facts.next_percent:g}",
+                why=f"{facts.share_bp / 100:g} % are served{left}",
+            )
         case Stage.STABILISING:
             days = facts.stability_left_s / 86_400
             return NextStep(command=f"embedmig contract {name}", why=f"the stability period has {days:.1f} days left")

@@ -180,6 +180,8 @@ class Migration:
     handover_at: datetime | None = None
     way_back_ends_at: datetime | None = None
     """Set when the old model was gone at handover: rows written since have no source vector."""
+    no_way_back_accepted: str | None = None
+    """Why a person goes on without a way back for those rows."""
     retired_at: datetime | None = None
     closed_at: datetime | None = None
 

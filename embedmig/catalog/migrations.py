@@ -54,6 +54,11 @@ def unmark_handover(conn: Connection, migration: Migration) -> None:
     conn.execute(QUERIES["unmark_handover"], {"id": migration.id})
 
 
+def accept_no_way_back(conn: Connection, migration: Migration, why: str) -> None:
+    """Notes that a person goes on though what is written since the old model went has no vector in the source."""
+    conn.execute(QUERIES["accept_no_way_back"], {"id": migration.id, "why": why})
+
+
 def mark_retired(conn: Connection, migration: Migration) -> None:
     """Notes that the source's index is gone, and with it the instant way back."""
     conn.execute(QUERIES["mark_retired"], {"id": migration.id})

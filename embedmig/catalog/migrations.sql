@@ -17,6 +17,9 @@ UPDATE embedmig.migration SET handover_at = clock_timestamp(),
 -- name: unmark_handover
 UPDATE embedmig.migration SET handover_at = NULL, way_back_ends_at = NULL WHERE id = %(id)s;
 
+-- name: accept_no_way_back
+UPDATE embedmig.migration SET no_way_back_accepted = %(why)s WHERE id = %(id)s;
+
 -- name: mark_retired
 UPDATE embedmig.migration SET retired_at = clock_timestamp() WHERE id = %(id)s;
 

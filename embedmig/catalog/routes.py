@@ -21,6 +21,23 @@ class Pin:
     seen_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """How the share came to where it is."""
+
+    share_bp: int
+    raised_at: datetime
+    """The last rise; without one, the last change."""
+    raised_epoch: int
+    held_s: float
+    """Since the last rise, by the server's clock."""
+    left_at: datetime | None
+    left_bp: int | None
+    """The share before it went back to 0 in this migration; None when it did not, or rose again since."""
+    tripped: str | None
+    """What a rollback trigger said when it took the share back; None once a person opened the way again."""
+
+
 def ensure_route(conn: Connection, group: str) -> None:
     """Makes the group's route, at 0, when there is none."""
     conn.execute(QUERIES["ensure_route"], {"group": group})
@@ -47,6 +64,30 @@ def set_share(conn: Connection, group: str, share_bp: int) -> Route:
     assert row is not None, f"group {group} has no route"
     conn.execute(QUERIES["notify"], {"group": group})
     return Route(group=group, share_bp=row["share_bp"], epoch=row["epoch"], changed_at=row["changed_at"])
+
+
+def lock_route(conn: Connection, group: str) -> tuple[int, int]:
+    """Share (basis points) and epoch, which nobody else changes before this transaction ends."""
+    row = conn.execute(QUERIES["lock_route"], {"group": group}).fetchone()
+    assert row is not None, f"group {group} has no route"
+    return row["share_bp"], row["epoch"]
+
+
+def read_ladder(conn: Connection, group: str) -> Ladder:
+    """The last rise of the share, and what it was before it was taken back."""
+    row = conn.execute(QUERIES["read_ladder"], {"group": group}).fetchone()
+    assert row is not None, f"group {group} has no route"
+    return Ladder(**row)
+
+
+def mark_left(conn: Connection, group: str, *, left_bp: int, tripped: str | None) -> None:
+    """Notes from where the share went back to 0; ``tripped``: what the rollback trigger said that did it."""
+    conn.execute(QUERIES["mark_left"], {"group": group, "left_bp": left_bp, "tripped": tripped})
+
+
+def forgive(conn: Connection, group: str) -> None:
+    """Opens the way again that a rollback trigger closed."""
+    conn.execute(QUERIES["forgive"], {"group": group})
 
 
 def raise_epoch(conn: Connection, group: str) -> None:

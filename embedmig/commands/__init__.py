@@ -30,6 +30,7 @@ _WHERE = {
     "index": "indexing",
     "validate": "validating",
     "rollout": "routing",
+    "rollout_auto": "routing",
     "rollback": "routing",
     "search": "searching",
     "status": "watching",

@@ -1,14 +1,17 @@
 """rollout and rollback: which slot serves."""
 
+import threading
 from dataclasses import dataclass
 
 from embedmig.backfill.census import count_rows
 from embedmig.catalog import migrations
 from embedmig.catalog.collections import get_collection
 from embedmig.db import Connection, Database
-from embedmig.errors import RefusedError
+from embedmig.errors import RefusedError, UsageError
+from embedmig.rollout.accepting import Accepted
 from embedmig.rollout.facts import slots_of
-from embedmig.rollout.switching import Switched, raise_share, roll_back
+from embedmig.rollout.switching import Switched, raise_share, resume_percent, roll_back
+from embedmig.rollout.walking import Look, OnLook, Way, walk
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection
 
@@ -29,15 +32,56 @@ class RolledBack:
 def rollout(
     db: Database,
     collection: str,
-    percent: float,
+    percent: float | None = None,
     *,
+    resume: bool = False,
     accept_report: str | None = None,
+    accept_no_way_back: str | None = None,
+    hold_hours: float | None = None,
     settings: Settings | None = None,
 ) -> Switched:
-    """Sets the share of requests that the target gets. Raises RefusedError with everything that is missing."""
+    """Sets the share of requests that the target gets, or goes back to the last one held (``resume``).
+
+    Raises RefusedError with everything that is missing.
+    """
+    if (percent is None) is not resume:
+        raise UsageError("name a share, 0 to 100, or resume the last one: one of the two")
     with db.connect() as conn:
         found = get_collection(conn, collection)
-        return raise_share(conn, found, percent, settings or load_settings(), accept_report=accept_report)
+        return raise_share(
+            conn,
+            found,
+            resume_percent(conn, found) if percent is None else percent,
+            settings or load_settings(),
+            accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back),
+            hold_hours=hold_hours,
+            resumed=resume,
+        )
+
+
+def rollout_auto(
+    db: Database,
+    collection: str,
+    *,
+    resume: bool = False,
+    accept_report: str | None = None,
+    accept_no_way_back: str | None = None,
+    hold_hours: float | None = None,
+    settings: Settings | None = None,
+    on_look: OnLook | None = None,
+    stop: threading.Event | None = None,
+) -> Look:
+    """Climbs the steps of ``rollout_steps`` to 100, each when the one before was held for its time. Ctrl-C ends it
+    where it is, and the next run goes on there. Raises RefusedError, with the share where it is, when a gate holds."""
+    with db.connect() as conn:
+        found = get_collection(conn, collection)
+    way = Way(
+        settings=settings or load_settings(),
+        accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back),
+        hold_hours=hold_hours,
+        resumed=resume,
+    )
+    return walk(db, found, way, on_look=on_look, stop=stop)
 
 
 def rollback(db: Database, collection: str, *, if_complete: bool = False, why: str | None = None) -> RolledBack:

@@ -70,7 +70,7 @@ class _Story:
     def __init__(self, app: Application, console: Console, watched: bool) -> None:
         self._app, self._console, self._watched = app, console, watched
         self._settings: Settings = load_settings(
-            app.folder, overrides={"stability_days": 0.0, "alembic_ini": app.alembic_ini}
+            app.folder, overrides={"stability_days": 0.0, "hold_hours": 0.0, "alembic_ini": app.alembic_ini}
         )
 
     def steps(self) -> list[Step]:

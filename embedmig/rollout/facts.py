@@ -4,15 +4,18 @@ from datetime import UTC, datetime
 
 from psycopg import sql
 
+from embedmig.backfill.census import count_rows
 from embedmig.backfill.completeness import completeness
 from embedmig.catalog import migrations, reports, routes, slots
+from embedmig.catalog.reports import StoredReport
 from embedmig.catalog.tails import get_tail
 from embedmig.db import Connection, identifiers
 from embedmig.errors import NotFoundError
+from embedmig.rollout import ladder
 from embedmig.schema.indexes import index_state
 from embedmig.settings import Settings
 from embedmig.stages import Facts
-from embedmig.types import Collection, Migration, Slot
+from embedmig.types import Collection, Migration, ModelState, Slot
 
 
 def slots_of(conn: Connection, collection: Collection, migration: Migration | None) -> tuple[Slot, Slot | None]:
@@ -26,9 +29,17 @@ def slots_of(conn: Connection, collection: Collection, migration: Migration | No
     return by_id[migration.source_id], by_id[migration.target_id]
 
 
-def gather_facts(conn: Connection, collection: Collection, settings: Settings, *, counted: bool) -> Facts:
+def way_back_ended(migration: Migration, source: Slot) -> bool:
+    """Whether rows written from some moment on have no vector in the source, and never will."""
+    return migration.way_back_ends_at is not None or source.model.state is ModelState.GONE
+
+
+def gather_facts(
+    conn: Connection, collection: Collection, settings: Settings, *, counted: bool, hold_hours: float | None = None
+) -> Facts:
     """Reads what is so. ``counted``: the target's completeness by a full count of the table (seconds for millions of
-    rows), as a rise of the share demands; else by the queue and the catalog, which is enough to look at."""
+    rows), as a rise of the share demands; else by the queue and the catalog, which is enough to look at.
+    ``hold_hours``: in place of the setting."""
     migration = migrations.find_migration(conn, collection)
     source, target = slots_of(conn, collection, migration)
     if migration is None or target is None:
@@ -36,8 +47,12 @@ def gather_facts(conn: Connection, collection: Collection, settings: Settings, *
     reasons = (
         completeness(conn, collection, target, settings).reasons if counted else _at_a_glance(conn, target, settings)
     )
-    stands, why_not = _report(conn, migration)
+    report = reports.newest_report(conn, migration)
+    stands, why_not = _stands(report)
     since = routes.full_since(conn, collection.group)
+    climb = routes.read_ladder(conn, collection.group)
+    lost = way_back_ended(migration, source) and migration.no_way_back_accepted is None
+    answered = climb.left_at is not None and report is not None and report.made_at > climb.left_at
     return Facts(
         collection=collection.name,
         source=source.name,
@@ -49,7 +64,14 @@ def gather_facts(conn: Connection, collection: Collection, settings: Settings, *
         report_stands=stands,
         report_why_not=why_not,
         handed_over=migration.handover_at is not None,
-        share_bp=routes.get_route(conn, collection.group).share_bp,
+        source_model_gone=source.model.key if lost else None,
+        rows_without_way_back=count_rows(conn, collection, source).missing if lost and counted else None,
+        share_bp=climb.share_bp,
+        next_percent=ladder.next_step(climb.share_bp, settings.rollout_steps) or 100.0,
+        hold_left_s=ladder.hold_left_s(
+            climb.share_bp, climb.held_s, settings.hold_hours if hold_hours is None else hold_hours
+        ),
+        tripped=None if answered else climb.tripped,
         stability_left_s=stability_left_s(since, settings.stability_days),
         retired=migration.retired_at is not None,
     )
@@ -74,8 +96,7 @@ def _at_a_glance(conn: Connection, target: Slot, settings: Settings) -> list[str
     return reasons
 
 
-def _report(conn: Connection, migration: Migration) -> tuple[bool, str]:
-    report = reports.newest_report(conn, migration)
+def _stands(report: StoredReport | None) -> tuple[bool, str]:
     if report is None:
         return False, "it has not been validated"
     if report.stands:

@@ -1,16 +1,21 @@
 """Changes the share of a group's requests that the target gets: up behind gates, down at once."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from embedmig.catalog import collections, migrations, reports, routes
+from embedmig.catalog import collections, migrations, routes
 from embedmig.catalog.events import log_event
 from embedmig.catalog.routes import Pin
 from embedmig.db import Connection
 from embedmig.errors import RefusedError, UsageError
+from embedmig.rollout.accepting import NOTHING, Accepted, accept
 from embedmig.rollout.facts import gather_facts, slots_of
+from embedmig.rollout.ladder import steps_between
 from embedmig.settings import Settings
-from embedmig.stages import missing_for_ramp
+from embedmig.stages import holds, missing_for_ramp
 from embedmig.types import Collection, Route
+
+FULL_BP = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,29 +27,58 @@ class Switched:
     percent: float
     epoch: int
     unmoved: list[Pin]
+    skipped: tuple[float, ...] = ()
+    """Steps of the ladder that the rise left out, in percent."""
+    hold_hours: float = 0.0
+    """How long this share is to be held before it may rise again; 0 at 0 and at 100."""
 
 
 def raise_share(
-    conn: Connection, collection: Collection, percent: float, settings: Settings, *, accept_report: str | None = None
+    conn: Connection,
+    collection: Collection,
+    percent: float,
+    settings: Settings,
+    *,
+    accepted: Accepted = NOTHING,
+    hold_hours: float | None = None,
+    resumed: bool = False,
 ) -> Switched:
     """Sets the share of the group to ``percent`` (0 to 100) when every member may serve it.
 
     Raises RefusedError with everything that is missing, UsageError for a share that cannot be. Lowering is not
-    gated. ``accept_report``: a person's reason to let a report stand that did not pass; kept with it.
+    gated. ``accepted``: a person's reasons to go on over what a gate holds; kept. ``hold_hours``: how long the present
+    share must have been held, in place of the setting. ``resumed``: the steps below were climbed before.
     """
     if not 0 <= percent <= 100:
         raise UsageError(f"a share is from 0 to 100, not {percent:g}")
+    if hold_hours is not None and hold_hours < 0:
+        raise UsageError(f"a share is held for 0 hours or more, not {hold_hours:g}")
     share_bp = round(percent * 100)
     before = routes.get_route(conn, collection.group)
-    members = collections.list_group(conn, collection.group)
     if share_bp > before.share_bp:
-        if accept_report is not None:
-            _accept_reports(conn, members, accept_report)
-        _require_ready(conn, members, settings)
-    elif accept_report is not None:
-        raise UsageError("--accept-report goes with a rise of the share; lowering it needs no report")
-    route = before if share_bp == before.share_bp else _set_share(conn, collection, before, share_bp, "rollout", None)
+        hold = settings.hold_hours if hold_hours is None else hold_hours
+        members = collections.list_group(conn, collection.group)
+        accept(conn, collection, members, accepted)
+        _require_ready(conn, members, settings, hold)
+        skipped = () if resumed else steps_between(before.share_bp, share_bp, settings.rollout_steps)
+        route = _rise(conn, collection, before, share_bp, skipped, hold)
+        held = settings.hold_hours if share_bp < FULL_BP else 0.0
+        return replace(_switched(conn, collection, before, route), skipped=skipped, hold_hours=held)
+    if accepted != NOTHING:
+        raise UsageError("the --accept options go with a rise of the share; lowering it needs no reason")
+    route = before if share_bp == before.share_bp else _lower(conn, collection, share_bp, "rollout")
     return _switched(conn, collection, before, route)
+
+
+def resume_percent(conn: Connection, collection: Collection) -> float:
+    """The share that the open migration had before it was taken back to 0. Raises RefusedError when it was not."""
+    ladder = routes.read_ladder(conn, collection.group)
+    if ladder.left_bp is None:
+        raise RefusedError(
+            f"there is no share to resume: {collection.name} is at {ladder.share_bp / 100:g} %, and it was not taken"
+            f" back since: embedmig rollout {collection.name} PERCENT"
+        )
+    return ladder.left_bp / 100
 
 
 def roll_back(conn: Connection, collection: Collection, *, why: str | None = None) -> Switched:
@@ -62,51 +96,73 @@ def roll_back(conn: Connection, collection: Collection, *, why: str | None = Non
                 " its vectors are not kept up to date since. The way back is a migration of its own, to the old model"
             )
     before = routes.get_route(conn, collection.group)
-    route = before if before.share_bp == 0 else _set_share(conn, collection, before, 0, "rollback", why)
+    route = before if before.share_bp == 0 else _lower(conn, collection, 0, "rollback", why=why)
     return _switched(conn, collection, before, route)
 
 
-def _set_share(
-    conn: Connection, collection: Collection, before: Route, share_bp: int, verb: str, why: str | None
+def _rise(
+    conn: Connection, collection: Collection, before: Route, share_bp: int, skipped: Sequence[float], hold: float
 ) -> Route:
+    """Raises RefusedError when the route is another than the gates were asked about."""
     with conn.transaction():
+        _, epoch = routes.lock_route(conn, collection.group)
+        if epoch != before.epoch:
+            raise RefusedError(
+                f"the route changed meanwhile (epoch {before.epoch}, then {epoch}): look again,"
+                f" embedmig status {collection.name}"
+            )
         route = routes.set_share(conn, collection.group, share_bp)
-        log_event(
-            conn, verb, collection.name, was=f"{before.percent:g} %", became=f"{route.percent:g} %", why=why,
-            epoch=route.epoch,
-        )  # fmt: skip
+        _log(conn, collection, "rollout", before.share_bp, route, skipped=list(skipped), held_hours=hold)
     return route
 
 
-def _require_ready(conn: Connection, members: list[Collection], settings: Settings) -> None:
-    missing = []
+def _lower(
+    conn: Connection, collection: Collection, share_bp: int, verb: str, *, why: str | None = None, tripped: bool = False
+) -> Route:
+    """Whatever the route is meanwhile. ``tripped``: a rollback trigger does it, and ``why`` is what it says."""
+    with conn.transaction():
+        before_bp, _ = routes.lock_route(conn, collection.group)
+        route = routes.set_share(conn, collection.group, share_bp)
+        if share_bp == 0 and before_bp > 0:
+            routes.mark_left(conn, collection.group, left_bp=before_bp, tripped=why if tripped else None)
+        by = {"by": "rollback trigger"} if tripped else {}
+        _log(conn, collection, verb, before_bp, route, why=why, **by)
+    return route
+
+
+def _log(
+    conn: Connection,
+    collection: Collection,
+    verb: str,
+    before_bp: int,
+    route: Route,
+    *,
+    why: str | None = None,
+    **details: object,
+) -> None:
+    log_event(
+        conn,
+        verb,
+        collection.name,
+        was=f"{before_bp / 100:g} %",
+        became=f"{route.percent:g} %",
+        why=why,
+        epoch=route.epoch,
+        **details,
+    )
+
+
+def _require_ready(conn: Connection, members: Sequence[Collection], settings: Settings, hold_hours: float) -> None:
+    missing: list[str] = []
+    held: dict[str, None] = {}
     for member in members:
-        facts = gather_facts(conn, member, settings, counted=True)
+        facts = gather_facts(conn, member, settings, counted=True, hold_hours=hold_hours)
         if facts.target is None:
             raise RefusedError(f"{member.name} has no open migration: begin one, embedmig expand {member.name}")
         missing += [f"{member.name}: {reason}" for reason in missing_for_ramp(facts)]
-    if missing:
-        raise RefusedError("the share stays where it is. " + ". ".join(missing))
-
-
-def _accept_reports(conn: Connection, members: list[Collection], why: str) -> None:
-    if not why.strip():
-        raise UsageError("--accept-report needs a reason: it is kept with the report")
-    for member in members:
-        report = reports.newest_report(conn, migrations.get_migration(conn, member))
-        if report is None:
-            raise RefusedError(f"there is no report on {member.name} to accept: embedmig validate {member.name}")
-        if report.part < 1:
-            raise RefusedError(
-                f"report {report.id} judged {report.part:.0%} of the rows of {member.name}: embed the rest and"
-                f" validate again, embedmig reembed {member.name}"
-            )
-        if not report.stands:
-            with conn.transaction():
-                reports.accept_report(conn, report, why)
-                log_event(
-                    conn, "accept-report", member.name, was=report.verdict, became="accepted", why=why, report=report.id
-                )
+        held |= dict.fromkeys(holds(facts))
+    if missing or held:
+        raise RefusedError("the share stays where it is. " + ". ".join([*missing, *held]))
 
 
 def _switched(conn: Connection, collection: Collection, before: Route, route: Route) -> Switched:
@@ -122,6 +178,6 @@ def _switched(conn: Connection, collection: Collection, before: Route, route: Ro
 
 def _unmoved(conn: Connection, member: Collection, route: Route) -> list[Pin]:
     source, target = slots_of(conn, member, migrations.find_migration(conn, member))
-    serving = {0: source, 10_000: target or source}.get(route.share_bp)
+    serving = {0: source, FULL_BP: target or source}.get(route.share_bp)
     # Between 0 and 100 the route gives both slots, so every pin stands against it.
     return [pin for pin in routes.live_pins(conn, member) if serving is None or pin.slot != serving.name]

@@ -9,30 +9,11 @@ from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.events import list_events
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UsageError
-from embedmig.schema.handing_over import hand_over
-from embedmig.schema.indexes import build_index
-from embedmig.types import Collection, Placement
-from tests.support import expand_docs, fill_slot, make_docs
+from embedmig.types import Placement
+from tests.rollout_support import add_report, make_ready
+from tests.support import expand_docs, make_docs
 
 PLACEMENTS = pytest.mark.parametrize("placement", list(Placement))
-
-
-def _report(conn: Connection, collection: Collection, verdict: str, *, part: float = 1.0) -> None:
-    migration = migrations.get_migration(conn, collection)
-    reports.add_report(conn, migration, verdict=verdict, body={}, part=part)
-
-
-def _ready(db: Database, conn: Connection, placement: Placement, *, verdict: str = "pass") -> Collection:
-    """A migration that may serve: filled, indexed, reported, handed over."""
-    collection = make_docs(conn)
-    expand_docs(db, placement)
-    _, target = slots.list_slots(conn, collection)
-    fill_slot(conn, collection, target)
-    slots.mark_filled(conn, target)
-    build_index(db, collection, target)
-    _report(conn, collection, verdict)
-    hand_over(conn, collection)
-    return collection
 
 
 @PLACEMENTS
@@ -51,7 +32,7 @@ def test_a_rise_is_refused_with_all_that_is_missing_and_changes_nothing(
 
 @PLACEMENTS
 def test_switch_rollback_and_switch_again(db: Database, conn: Connection, placement: Placement) -> None:
-    collection = _ready(db, conn, placement)
+    collection = make_ready(db, conn, placement)
     first = commands.rollout(db, "docs", 100)
     assert (first.was_percent, first.percent) == (0, 100)
     back = commands.rollback(db, "docs", why="p99 is up")
@@ -64,7 +45,7 @@ def test_switch_rollback_and_switch_again(db: Database, conn: Connection, placem
 
 
 def test_repeating_a_share_changes_no_epoch(db: Database, conn: Connection) -> None:
-    _ready(db, conn, Placement.COLUMN)
+    make_ready(db, conn, Placement.COLUMN)
     first = commands.rollout(db, "docs", 25)
     assert commands.rollout(db, "docs", 25).epoch == first.epoch
     assert commands.rollout(db, "docs", 5).percent == 5
@@ -74,7 +55,7 @@ def test_repeating_a_share_changes_no_epoch(db: Database, conn: Connection) -> N
 def test_a_report_that_did_not_pass_opens_nothing_until_accepted_with_a_reason(
     db: Database, conn: Connection, verdict: str
 ) -> None:
-    collection = _ready(db, conn, Placement.COLUMN, verdict=verdict)
+    collection = make_ready(db, conn, Placement.COLUMN, verdict=verdict)
     with pytest.raises(RefusedError, match=f"says {verdict}"):
         commands.rollout(db, "docs", 100)
     with pytest.raises(UsageError, match="needs a reason"):
@@ -87,8 +68,8 @@ def test_a_report_that_did_not_pass_opens_nothing_until_accepted_with_a_reason(
 
 
 def test_a_report_on_a_part_opens_no_ramp_and_cannot_be_accepted(db: Database, conn: Connection) -> None:
-    collection = _ready(db, conn, Placement.COLUMN)
-    _report(conn, collection, "pass", part=0.2)
+    collection = make_ready(db, conn, Placement.COLUMN)
+    add_report(conn, collection, "pass", part=0.2)
     with pytest.raises(RefusedError, match="judged 20% of the rows"):
         commands.rollout(db, "docs", 100)
     with pytest.raises(RefusedError, match="judged 20% of the rows"):
@@ -96,7 +77,7 @@ def test_a_report_on_a_part_opens_no_ramp_and_cannot_be_accepted(db: Database, c
 
 
 def test_rows_that_appeared_unseen_hold_the_share(db: Database, conn: Connection) -> None:
-    _ready(db, conn, Placement.COMPANION)
+    make_ready(db, conn, Placement.COMPANION)
     conn.execute("SET session_replication_role = replica")
     conn.execute("INSERT INTO public.docs (id, title, body, lang) VALUES (900, 'a', 'b', 'en')")
     with pytest.raises(RefusedError, match="1 rows have text and no vector"):
@@ -104,7 +85,7 @@ def test_rows_that_appeared_unseen_hold_the_share(db: Database, conn: Connection
 
 
 def test_rollback_goes_with_rows_missing_and_says_how_many(db: Database, conn: Connection) -> None:
-    _ready(db, conn, Placement.COLUMN)
+    make_ready(db, conn, Placement.COLUMN)
     commands.rollout(db, "docs", 100)
     conn.execute("INSERT INTO public.docs (id, title, body, lang) VALUES (900, 'a', 'b', 'en')")
     with pytest.raises(RefusedError, match="lacks 1 rows and has 1 queued"):
@@ -114,7 +95,7 @@ def test_rollback_goes_with_rows_missing_and_says_how_many(db: Database, conn: C
 
 
 def test_rollback_lists_the_processes_it_cannot_move(db: Database, conn: Connection) -> None:
-    collection = _ready(db, conn, Placement.COLUMN)
+    collection = make_ready(db, conn, Placement.COLUMN)
     source, target = slots.list_slots(conn, collection)
     epoch = commands.rollout(db, "docs", 100).epoch
     for pid, pin, slot in ((7, "new", target), (8, "v1", source)):
@@ -125,7 +106,7 @@ def test_rollback_lists_the_processes_it_cannot_move(db: Database, conn: Connect
 
 
 def test_there_is_no_way_back_after_retire(db: Database, conn: Connection) -> None:
-    collection = _ready(db, conn, Placement.COLUMN)
+    collection = make_ready(db, conn, Placement.COLUMN)
     commands.rollout(db, "docs", 100)
     migrations.mark_retired(conn, migrations.get_migration(conn, collection))
     with pytest.raises(RefusedError, match="was retired on"):
