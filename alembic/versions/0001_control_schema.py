@@ -229,7 +229,7 @@ BEGIN
            tokens_spent = tokens_spent + tokens,
            done_at = CASE WHEN finish AND c.bucket IS NULL THEN clock_timestamp() END,
            -- A queue bucket is never done: a new token keeps the heartbeat from prolonging what was given back.
-           token = c.token + finish::int
+           token = c.token + finish::int, worker = CASE WHEN finish THEN NULL ELSE c.worker END
      WHERE c.id = chunk_id AND c.token = held_token AND c.done_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'EM001', MESSAGE = 'the lease on chunk ' || chunk_id || ' is lost';

@@ -28,12 +28,13 @@ UPDATE embedmig.chunk AS c
 RETURNING id, slot_id, bucket, first_key, last_key, row_count, token;
 
 -- name: claim_bucket
--- One named bucket, unless another holds it.
+-- One named bucket, unless another holds it. One that only rests has no worker.
 UPDATE embedmig.chunk AS c
    SET token = token + 1, worker = %(worker)s, backend = %(backend)s,
        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE id = (SELECT q.id FROM embedmig.chunk q
-              WHERE q.slot_id = %(slot_id)s AND q.bucket = %(bucket)s AND q.lease_until < clock_timestamp()
+              WHERE q.slot_id = %(slot_id)s AND q.bucket = %(bucket)s
+                AND (q.lease_until < clock_timestamp() OR q.worker IS NULL)
                 FOR UPDATE OF q SKIP LOCKED)
 RETURNING id, slot_id, bucket, first_key, last_key, row_count, token;
 

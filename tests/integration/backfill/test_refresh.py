@@ -55,6 +55,14 @@ def test_a_bucket_that_a_worker_holds_is_left_to_it(db: Database, conn: Connecti
     assert check_every_row(conn, docs, slots.get_slot(conn, docs, "v2")).clean
 
 
+def test_a_bucket_that_only_rests_is_no_reason_to_wait(db: Database, conn: Connection, docs: Collection) -> None:
+    conn.execute("UPDATE docs SET body = 'edited' WHERE id = 3")
+    refresh_keys(db, docs, [("3",)])
+    conn.execute("UPDATE embedmig.chunk SET lease_until = clock_timestamp() + interval '1 minute'")
+    conn.execute("UPDATE docs SET body = 'and again' WHERE id = 3")
+    assert refresh_keys(db, docs, [("3",)], wait_s=0.0).done == (("3",),)
+
+
 def test_what_a_model_that_is_down_leaves_is_queued(
     db: Database, conn: Connection, docs: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
