@@ -123,8 +123,12 @@ def _ask_model(ctx: "Context", model: str, candidate: "Candidate") -> dict[str, 
         place = "path" if Path(where).expanduser().exists() else "package"
         options = {place: str(Path(where).expanduser()) if place == "path" else where}
     else:
-        given = click.prompt("Its options, KEY=VALUE KEY=VALUE", default="", show_default=False)
-        options = read_options(tuple(given.split()))
+        options = click.prompt(
+            "Its options, KEY=VALUE KEY=VALUE",
+            default="",
+            show_default=False,
+            value_proc=lambda given: read_options(tuple(given.split())),
+        )
     return {"provider": provider, "options": options, "dimensions": candidate.dimensions}
 
 
