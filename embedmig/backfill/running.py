@@ -231,6 +231,5 @@ def _nothing_to_embed(conn: Connection, collection: Collection) -> RefusedError:
     if gone:
         named = ", ".join(f"{slot.name} ({slot.model.key})" for slot in gone)
         return RefusedError(f"the model of {collection.name} {named} is gone: nothing can be embedded with it any more")
-    return RefusedError(
-        f"embedmig maintains no vectors of {collection.name}: open a migration, embedmig expand {collection.name}"
-    )
+    begin = f"embedmig expand {collection.name} --to MODEL"
+    return RefusedError(f"embedmig maintains no vectors of {collection.name}: open a migration, {begin}")

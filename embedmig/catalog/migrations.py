@@ -36,7 +36,8 @@ def get_migration(conn: Connection, collection: Collection) -> Migration:
     """The open migration. Raises RefusedError when there is none."""
     migration = find_migration(conn, collection)
     if migration is None:
-        raise RefusedError(f"{collection.name} has no open migration: begin one, embedmig expand {collection.name}")
+        begin = f"embedmig expand {collection.name} --to MODEL"
+        raise RefusedError(f"{collection.name} has no open migration: begin one, {begin}")
     return migration
 
 

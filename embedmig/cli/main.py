@@ -80,7 +80,10 @@ def run(arguments: list[str]) -> int:
         click.echo(exc.format_message())
         return EmbedmigExit.USAGE
     except click.ClickException as exc:
-        exc.show()
+        if as_json:
+            _complain(exc.format_message(), "UsageError", EmbedmigExit.USAGE, as_json=True)
+        else:
+            exc.show()
         return EmbedmigExit.USAGE
     except (KeyboardInterrupt, click.Abort):
         click.echo("embedmig: interrupted; what was finished is kept, run it again to go on", err=True)

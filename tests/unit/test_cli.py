@@ -51,3 +51,13 @@ def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("EMBEDMIG_DATABSE_URL", "postgresql://x")
     assert run(["events"]) == 2
     assert "EMBEDMIG_DATABSE_URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["plan", "docs"], ["rollout", "docs", "many"], ["status", "--colour"], ["frobnicate"]]
+)
+def test_wrong_usage_is_json_for_machines_too(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*wrong, "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["error"], said["exit_code"]) == ("UsageError", 2)
+    assert said["message"]

@@ -113,7 +113,7 @@ def test_a_source_of_ours_stays_ours_when_its_handover_is_undone(
 
 
 def test_without_a_migration_there_is_nothing_to_hand_over(db: Database, docs: Collection) -> None:
-    with pytest.raises(RefusedError, match="no open migration"):
+    with pytest.raises(RefusedError, match="no open migration: begin one, embedmig expand docs --to MODEL"):
         commands.handover(db, "docs")
 
 
