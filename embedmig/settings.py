@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """How long a share is held before it may rise again."""
     stability_days: Annotated[float, Field(ge=0)] = 7.0
     """How long the stored route must have been at 100 before contract."""
+    quiet_hours: Annotated[float, Field(ge=0)] = 24.0
+    """How long nothing may have been answered from the source before contract."""
     audit_cosine: Share = 0.999
 
     @classmethod

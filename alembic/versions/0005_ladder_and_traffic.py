@@ -49,22 +49,28 @@ COMMENT ON COLUMN embedmig.served.latency IS 'Of the statement, the embedding ca
 CREATE FUNCTION embedmig.add_counts_v1(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ARRAY(SELECT coalesce(x, 0) + coalesce(y, 0) FROM ROWS FROM (unnest(a), unnest(b)) AS t (x, y));
 
--- Ages are taken from the process's own clock and the hours from the server's. In the order of the key, so that two
--- processes never wait for each other in a circle.
-CREATE FUNCTION embedmig.report_served_v1(counts jsonb) RETURNS void LANGUAGE sql SECURITY DEFINER
+-- Ages are taken from the process's own clock and the hours from the server's. One row after the other, since two ages
+-- may fall into one hour; in the order of the key, so that two processes never wait for each other in a circle.
+CREATE FUNCTION embedmig.report_served_v1(counts jsonb) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO embedmig.served AS t (slot_id, hour, epoch, chosen_by, requests, errors, empty, embed_us, latency)
-    SELECT c.slot_id, date_trunc('hour', clock_timestamp() - make_interval(secs => greatest(c.age_s, 0)), 'UTC'),
-           c.epoch, c.chosen_by, c.requests, c.errors, c.empty, c.embed_us, c.latency
-      FROM jsonb_to_recordset(counts) AS c (slot_id int, age_s double precision, epoch bigint, chosen_by text,
-           requests bigint, errors bigint, empty bigint, embed_us bigint, latency bigint[])
-      JOIN embedmig.slot s ON s.id = c.slot_id
-     ORDER BY 1, 2, 3, 4
-    ON CONFLICT ON CONSTRAINT served_pkey DO UPDATE
-       SET requests = t.requests + excluded.requests, errors = t.errors + excluded.errors,
-           empty = t.empty + excluded.empty, embed_us = t.embed_us + excluded.embed_us,
-           latency = embedmig.add_counts_v1(t.latency, excluded.latency)
-$$;
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT r.*, date_trunc('hour', clock_timestamp() - make_interval(secs => greatest(r.age_s, 0)), 'UTC') AS hour
+          FROM jsonb_to_recordset(counts) AS r (slot_id int, age_s double precision, epoch bigint, chosen_by text,
+               requests bigint, errors bigint, empty bigint, embed_us bigint, latency bigint[])
+          JOIN embedmig.slot s ON s.id = r.slot_id
+         ORDER BY r.slot_id, hour, r.epoch, r.chosen_by
+    LOOP
+        INSERT INTO embedmig.served AS t (slot_id, hour, epoch, chosen_by, requests, errors, empty, embed_us, latency)
+        VALUES (c.slot_id, c.hour, c.epoch, c.chosen_by, c.requests, c.errors, c.empty, c.embed_us, c.latency)
+        ON CONFLICT ON CONSTRAINT served_pkey DO UPDATE
+           SET requests = t.requests + excluded.requests, errors = t.errors + excluded.errors,
+               empty = t.empty + excluded.empty, embed_us = t.embed_us + excluded.embed_us,
+               latency = embedmig.add_counts_v1(t.latency, excluded.latency);
+    END LOOP;
+END $$;
 """
 
 SHADOWS = """
@@ -105,32 +111,40 @@ CREATE TABLE embedmig.shadow_query (
 );
 COMMENT ON TABLE embedmig.shadow_query IS 'Texts of shadowed queries, kept only where the application said so';
 
-CREATE FUNCTION embedmig.report_shadows_v1(counts jsonb) RETURNS void LANGUAGE sql SECURITY DEFINER
+CREATE FUNCTION embedmig.report_shadows_v1(counts jsonb) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO embedmig.shadow AS t (source_id, target_id, hour, epoch, label, drawn, overlap, errors, empty,
-           source_embed_us, target_embed_us, source_latency, target_latency, dropped_queue, dropped_epoch, not_shadowed)
-    SELECT c.source_id, c.target_id,
-           date_trunc('hour', clock_timestamp() - make_interval(secs => greatest(c.age_s, 0)), 'UTC'), c.epoch,
-           left(c.label, 200), c.drawn, c.overlap, c.errors, c.empty, c.source_embed_us, c.target_embed_us,
-           c.source_latency, c.target_latency, c.dropped_queue, c.dropped_epoch, c.not_shadowed
-      FROM jsonb_to_recordset(counts) AS c (source_id int, target_id int, age_s double precision, epoch bigint,
-           label text, drawn boolean, overlap bigint[], errors bigint[], empty bigint[], source_embed_us bigint,
-           target_embed_us bigint, source_latency bigint[], target_latency bigint[], dropped_queue bigint,
-           dropped_epoch bigint, not_shadowed bigint)
-      JOIN embedmig.migration m ON m.source_id = c.source_id AND m.target_id = c.target_id AND m.closed_at IS NULL
-     ORDER BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT ON CONSTRAINT shadow_pkey DO UPDATE
-       SET overlap = embedmig.add_counts_v1(t.overlap, excluded.overlap),
-           errors = embedmig.add_counts_v1(t.errors, excluded.errors),
-           empty = embedmig.add_counts_v1(t.empty, excluded.empty),
-           source_embed_us = t.source_embed_us + excluded.source_embed_us,
-           target_embed_us = t.target_embed_us + excluded.target_embed_us,
-           source_latency = embedmig.add_counts_v1(t.source_latency, excluded.source_latency),
-           target_latency = embedmig.add_counts_v1(t.target_latency, excluded.target_latency),
-           dropped_queue = t.dropped_queue + excluded.dropped_queue,
-           dropped_epoch = t.dropped_epoch + excluded.dropped_epoch,
-           not_shadowed = t.not_shadowed + excluded.not_shadowed
-$$;
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT r.*, date_trunc('hour', clock_timestamp() - make_interval(secs => greatest(r.age_s, 0)), 'UTC') AS hour
+          FROM jsonb_to_recordset(counts) AS r (source_id int, target_id int, age_s double precision, epoch bigint,
+               label text, drawn boolean, overlap bigint[], errors bigint[], empty bigint[], source_embed_us bigint,
+               target_embed_us bigint, source_latency bigint[], target_latency bigint[], dropped_queue bigint,
+               dropped_epoch bigint, not_shadowed bigint)
+          JOIN embedmig.migration m
+            ON m.source_id = r.source_id AND m.target_id = r.target_id AND m.closed_at IS NULL
+         ORDER BY r.source_id, r.target_id, hour, r.epoch, r.label, r.drawn
+    LOOP
+        INSERT INTO embedmig.shadow AS t (source_id, target_id, hour, epoch, label, drawn, overlap, errors, empty,
+               source_embed_us, target_embed_us, source_latency, target_latency, dropped_queue, dropped_epoch,
+               not_shadowed)
+        VALUES (c.source_id, c.target_id, c.hour, c.epoch, left(c.label, 200), c.drawn, c.overlap, c.errors, c.empty,
+                c.source_embed_us, c.target_embed_us, c.source_latency, c.target_latency, c.dropped_queue,
+                c.dropped_epoch, c.not_shadowed)
+        ON CONFLICT ON CONSTRAINT shadow_pkey DO UPDATE
+           SET overlap = embedmig.add_counts_v1(t.overlap, excluded.overlap),
+               errors = embedmig.add_counts_v1(t.errors, excluded.errors),
+               empty = embedmig.add_counts_v1(t.empty, excluded.empty),
+               source_embed_us = t.source_embed_us + excluded.source_embed_us,
+               target_embed_us = t.target_embed_us + excluded.target_embed_us,
+               source_latency = embedmig.add_counts_v1(t.source_latency, excluded.source_latency),
+               target_latency = embedmig.add_counts_v1(t.target_latency, excluded.target_latency),
+               dropped_queue = t.dropped_queue + excluded.dropped_queue,
+               dropped_epoch = t.dropped_epoch + excluded.dropped_epoch,
+               not_shadowed = t.not_shadowed + excluded.not_shadowed;
+    END LOOP;
+END $$;
 
 CREATE FUNCTION embedmig.report_queries_v1(collection_id int, queries jsonb) RETURNS void LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$

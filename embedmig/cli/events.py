@@ -1,5 +1,6 @@
 """embedmig events"""
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 import click
@@ -10,17 +11,25 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from embedmig.catalog.events import Event
+    from embedmig.commands.traffic import ServedBySlot
 
 
 @click.command()
 @click.argument("collection", required=False)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many, newest first.")
+@click.option("--served", is_flag=True, help="Instead: what each slot answered, hour by hour.")
+@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0), help="With --served: how far back.")
 @common_options
-def events(ctx: Context, collection: str | None, limit: int) -> None:
+def events(ctx: Context, collection: str | None, limit: int, served: bool, hours: float) -> None:
     """What was changed, by whom, when and why: the append-only log."""
-    from embedmig.commands import events as list_them
+    from embedmig import commands
 
-    ctx.show(list_them(ctx.db, collection, limit=limit), _table)
+    if not served:
+        ctx.show(commands.events(ctx.db, collection, limit=limit), _table)
+        return
+    if collection is None:
+        raise click.UsageError("--served wants a collection")
+    ctx.show(commands.served(ctx.db, collection, hours=hours), _served_table)
 
 
 def _table(rows: "list[Event]") -> "Table":
@@ -36,5 +45,22 @@ def _table(rows: "list[Event]") -> "Table":
             event.was or "",
             event.became or "",
             event.why or "",
+        )
+    return table
+
+
+def _served_table(rows: "list[ServedBySlot]") -> "Table":
+    from rich.table import Table
+
+    table = Table("hour (UTC)", "slot", box=None, header_style="bold")
+    for name in ("requests", "errors", "empty", "pinned", "p50 ms", "p99 ms", "embed ms", "epoch"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.since.astimezone(UTC):%m-%d %H:%M}",
+            row.slot,
+            *(f"{count:,}" for count in (row.requests, row.errors, row.empty, row.pinned)),
+            *("" if ms is None else f"{ms:.1f}" for ms in (row.p50_ms, row.p99_ms, row.embed_ms)),
+            "-".join(map(str, sorted({row.epochs[0], row.epochs[-1]}))),
         )
     return table

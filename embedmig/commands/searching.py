@@ -53,7 +53,8 @@ def search(
     """
     with db.connect() as conn:
         columns = get_collection(conn, collection).text_columns
-    with Searcher.connect(collection, database_url=db.url, settings=settings, max_connections=1) as searcher:
+    look = Searcher.connect(collection, database_url=db.url, settings=settings, max_connections=1, counted=False)
+    with look as searcher:
         hits = searcher.search(query, k, where=where, routing_key=routing_key, exact=exact, columns=columns)
         explanation = None
         if explain:

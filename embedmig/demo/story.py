@@ -69,9 +69,8 @@ class _Story:
 
     def __init__(self, app: Application, console: Console, watched: bool) -> None:
         self._app, self._console, self._watched = app, console, watched
-        self._settings: Settings = load_settings(
-            app.folder, overrides={"stability_days": 0.0, "hold_hours": 0.0, "alembic_ini": app.alembic_ini}
-        )
+        no_waiting = {"stability_days": 0.0, "hold_hours": 0.0, "quiet_hours": 0.0}
+        self._settings: Settings = load_settings(app.folder, overrides={**no_waiting, "alembic_ini": app.alembic_ini})
 
     def steps(self) -> list[Step]:
         return [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import sql
 
-from embedmig.catalog import routes
+from embedmig.catalog import routes, traffic
 from embedmig.db import Connection, Queries, identifiers
 from embedmig.schema.dependents import list_dependents
 from embedmig.types import Collection, Migration, Placement, Slot
@@ -62,6 +62,20 @@ def _stability_gates(conn: Connection, collection: Collection, stability_days: f
         " (--stability DAYS, or --force)"
     )
     return [Gate(name="stability", why=why, of_time=True)]
+
+
+def traffic_gates(conn: Connection, collection: Collection, source: Slot, quiet_hours: float) -> list[Gate]:
+    """What was answered from the source lately, by searchers that count: someone may still need it."""
+    if quiet_hours <= 0:
+        return []
+    recent = traffic.count_served(conn, source, quiet_hours)
+    if not recent.requests or recent.last_hour is None:
+        return []
+    why = (
+        f"{source.name} of {collection.name} answered {recent.requests:,} requests in the last {quiet_hours:g} hours,"
+        f" the last in the hour from {recent.last_hour:%Y-%m-%d %H:%M %Z}: let it be quiet for that long (--force)"
+    )
+    return [Gate(name="traffic", why=why, of_time=True)]
 
 
 def drop_gates(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any, Self, Unpack
 
 import psycopg
@@ -11,7 +12,7 @@ from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving_async
 from embedmig.db.connection import translated_errors
 from embedmig.errors import UsageError
-from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import AsyncPool, open_async_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
@@ -44,13 +45,11 @@ class AsyncSearcher(SearcherBase):
         request = make_request(query, k, **options)
         if self._is_due():
             await self._keep_up()
-        search_plan = await self._plan(request)
-        for attempt in range(ATTEMPTS):
-            hits = await self._execute(search_plan, attempt)
-            if hits is not None:
-                return hits
-            search_plan = await self._plan(request, search_plan.embedding)
-        raise self._give_up()
+        try:
+            return await self._answer(request)
+        except FAILURES as error:
+            self._failed(request, error)
+            raise
 
     __call__ = search
 
@@ -78,12 +77,27 @@ class AsyncSearcher(SearcherBase):
     async def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
         await self._pool.close()
+        await asyncio.to_thread(self._end_of_reports)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _answer(self, request: SearchRequest) -> list[Hit]:
+        began = perf_counter()
+        search_plan = await self._plan(request)
+        for attempt in range(ATTEMPTS):
+            planned = perf_counter()
+            hits = await self._execute(search_plan, attempt)
+            if hits is not None:
+                took_s = perf_counter() - planned
+                self._reporter.answered(search_plan, hits=len(hits), embed_s=planned - began, statement_s=took_s)
+                return hits
+            began = perf_counter()
+            search_plan = await self._plan(request, search_plan.embedding)
+        raise self._give_up()
 
     async def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
         view = self._view

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+import weakref
 from typing import Any, TypedDict, Unpack
 
 import psycopg
@@ -11,11 +12,19 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 
 from embedmig.catalog.serving import Serving
-from embedmig.errors import DatabaseError
+from embedmig.errors import DatabaseError, EmbedmigError, ProviderError
 from embedmig.search.plan import View, make_view, require_pin_allowed
+from embedmig.search.reporting import Reporter
+from embedmig.search.request import SearchRequest
 from embedmig.search.routing import Pin, read_pin
 from embedmig.settings import Settings, load_settings
 from embedmig.settings import database_url as configured_url
+
+FAILURES = (DatabaseError, ProviderError)
+"""What counts as an error of the slot; the rest is the caller's."""
+CALLERS = ("22", "42")
+"""Classes of SQLSTATE that a condition of the caller's can bring about: data and syntax."""
+NO_PRIVILEGE = "42501"
 
 ATTEMPTS = 20
 """How often one search is sent before it gives up: anew each time the route changed or a connection was lost."""
@@ -45,6 +54,8 @@ class ConnectOptions(TypedDict, total=False):
     """How long a search waits for a free connection: 10 by default."""
     prepared: bool
     """False for a pooler that cannot keep prepared statements."""
+    counted: bool
+    """False where searches are no traffic, such as a look by hand: they are in no count of what was served."""
 
 
 class SearcherBase:
@@ -57,6 +68,9 @@ class SearcherBase:
         self._max_connections = options.get("max_connections", 8)
         self._prepared = options.get("prepared", True)
         self._timeout_s = options.get("timeout_s", 10.0)
+        self._reporter = Reporter(self._url, collection, counts=options.get("counted", True))
+        # For those who do not close; at the end of the process too.
+        self._end_of_reports = weakref.finalize(self, self._reporter.close)
         self._view: View
         self._pin: Pin | None = None
         self._due_s = 0.0
@@ -138,6 +152,14 @@ class SearcherBase:
     def _not_reported(self, error: Exception) -> None:
         """A search goes on without its report: on a standby nothing can be written."""
         _log.warning("%s: could not report the pin of this process: %s", self.collection, error)
+
+    def _failed(self, request: SearchRequest, error: EmbedmigError) -> None:
+        """Counts a search that the database or the model failed; not one that the caller's own condition broke."""
+        state = error.sqlstate if isinstance(error, DatabaseError) else None
+        if request.where is not None and state is not None and state.startswith(CALLERS) and state != NO_PRIVILEGE:
+            return
+        view = self._view
+        self._reporter.failed(view.choose(request.routing_key), view.epoch)
 
     def _give_up(self) -> DatabaseError:
         return DatabaseError(

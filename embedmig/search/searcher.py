@@ -1,6 +1,7 @@
 """Searching, for callers who wait."""
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any, Self, Unpack
 
 import psycopg
@@ -11,7 +12,7 @@ from embedmig.catalog.serving import read_serving
 from embedmig.db import Database
 from embedmig.db.connection import translated_errors
 from embedmig.errors import UsageError
-from embedmig.search.base import ATTEMPTS, GONE, ConnectOptions, SearcherBase
+from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import Pool, open_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
@@ -50,13 +51,11 @@ class Searcher(SearcherBase):
         request = make_request(query, k, **options)
         if self._is_due():
             self._keep_up()
-        search_plan = self._plan(request)
-        for attempt in range(ATTEMPTS):
-            hits = self._execute(search_plan, attempt)
-            if hits is not None:
-                return hits
-            search_plan = self._plan(request, search_plan.embedding)
-        raise self._give_up()
+        try:
+            return self._answer(request)
+        except FAILURES as error:
+            self._failed(request, error)
+            raise
 
     __call__ = search
 
@@ -84,12 +83,27 @@ class Searcher(SearcherBase):
     def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
         self._pool.close()
+        self._end_of_reports()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _answer(self, request: SearchRequest) -> list[Hit]:
+        began = perf_counter()
+        search_plan = self._plan(request)
+        for attempt in range(ATTEMPTS):
+            planned = perf_counter()
+            hits = self._execute(search_plan, attempt)
+            if hits is not None:
+                took_s = perf_counter() - planned
+                self._reporter.answered(search_plan, hits=len(hits), embed_s=planned - began, statement_s=took_s)
+                return hits
+            began = perf_counter()
+            search_plan = self._plan(request, search_plan.embedding)
+        raise self._give_up()
 
     def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
         """On the present view. What is refused there is judged once more on a fresh one: the view may be behind."""

@@ -1,0 +1,119 @@
+"""What this process answered from which slot, counted until it is written down."""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from embedmig.search.latency import as_counts, bucket_of
+from embedmig.search.routing import Choice
+
+MINUTES_KEPT = 24 * 60
+"""What could not be written for a day is forgotten."""
+
+
+class ServedKey(NamedTuple):
+    """What is counted apart. ``minute`` is of this process's monotonic clock."""
+
+    minute: int
+    slot_id: int
+    epoch: int
+    chosen_by: str
+
+
+@dataclass(kw_only=True)
+class Served:
+    """The counts under one key."""
+
+    requests: int = 0
+    errors: int = 0
+    empty: int = 0
+    embed_us: int = 0
+    latency: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: "Served") -> None:
+        """Adds what another counted."""
+        self.requests += other.requests
+        self.errors += other.errors
+        self.empty += other.empty
+        self.embed_us += other.embed_us
+        self.latency.update(other.latency)
+
+
+def chosen_by(choice: Choice) -> str:
+    """What decided on the slot: ``pin``, the routing ``key``, or the ``share`` alone."""
+    if choice.pin is not None:
+        return "pin"
+    return "share" if choice.bucket is None else "key"
+
+
+class ServedCounts:
+    """Counts from any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[ServedKey, Served] = {}
+
+    def answered(self, choice: Choice, epoch: int, *, embed_s: float, statement_s: float, empty: bool) -> None:
+        """A search that gave hits, or none."""
+        bucket, key = bucket_of(statement_s), _key(choice, epoch)
+        with self._lock:
+            count = self._counts.get(key) or self._counts.setdefault(key, Served())
+            count.requests += 1
+            count.empty += empty
+            count.embed_us += int(embed_s * 1e6)
+            count.latency[bucket] += 1
+
+    def failed(self, choice: Choice, epoch: int) -> None:
+        """A search that the database or the model failed."""
+        with self._lock:
+            count = self._counts.setdefault(_key(choice, epoch), Served())
+            count.requests += 1
+            count.errors += 1
+
+    def take(self) -> dict[ServedKey, Served]:
+        """All that was counted; nothing is left."""
+        with self._lock:
+            taken, self._counts = self._counts, {}
+        return taken
+
+    def put_back(self, taken: dict[ServedKey, Served]) -> None:
+        """What was taken and could not be written."""
+        oldest = _minute() - MINUTES_KEPT
+        with self._lock:
+            for key, served in taken.items():
+                if key.minute >= oldest:
+                    self._counts.setdefault(key, Served()).add(served)
+
+
+def as_rows(taken: dict[ServedKey, Served]) -> list[dict[str, Any]]:
+    """As ``report_served_v1`` takes them; ages instead of times, since only the server's clock counts."""
+    now = time.monotonic()
+    merged: dict[tuple[int, int, int, str], Served] = {}
+    for key, served in taken.items():
+        # A minute is counted at its middle.
+        age_s = max(0, int((now - (key.minute + 0.5) * 60) // 60) * 60)
+        merged.setdefault((age_s, *key[1:]), Served()).add(served)
+    return [
+        {
+            "age_s": age_s,
+            "slot_id": slot_id,
+            "epoch": epoch,
+            "chosen_by": by,
+            "requests": served.requests,
+            "errors": served.errors,
+            "empty": served.empty,
+            "embed_us": served.embed_us,
+            "latency": as_counts(served.latency),
+        }
+        for (age_s, slot_id, epoch, by), served in merged.items()
+    ]
+
+
+def _key(choice: Choice, epoch: int) -> ServedKey:
+    return ServedKey(_minute(), choice.slot.id, epoch, chosen_by(choice))
+
+
+def _minute() -> int:
+    return int(time.monotonic() // 60)
