@@ -5,6 +5,7 @@ Needs numpy alone; text-reading bridges need scikit-learn and storage safetensor
 
 from embedmig.adapters.checks import AdapterWarning
 from embedmig.adapters.distilled import SelfDistilledAdapter
+from embedmig.adapters.excerpts import Excerpts, cut_excerpts
 from embedmig.adapters.farness import Farness
 from embedmig.adapters.kinds import Adapter, Direction, Pairs, apply_adapter
 from embedmig.adapters.learning import LearningCurve, measure_learning
@@ -22,7 +23,7 @@ from embedmig.adapters.ridge import RidgeAdapter
 from embedmig.adapters.selection import Selection, select_adapter
 from embedmig.adapters.storage import Provenance, StoredAdapter, dump_adapter, load_adapter, read_adapter
 from embedmig.adapters.text_bridge import TextBridge
-from embedmig.adapters.trials import Asked, CandidateScore, evaluate_adapter
+from embedmig.adapters.trials import Asked, CandidateScore, evaluate_adapter, held_out_rows
 
 __all__ = [
     "Adapter",
@@ -30,6 +31,7 @@ __all__ = [
     "Asked",
     "CandidateScore",
     "Direction",
+    "Excerpts",
     "Farness",
     "LearningCurve",
     "LinearAdapter",
@@ -47,8 +49,10 @@ __all__ = [
     "TextBridge",
     "apply_adapter",
     "compare_residuals",
+    "cut_excerpts",
     "dump_adapter",
     "evaluate_adapter",
+    "held_out_rows",
     "load_adapter",
     "measure_learning",
     "measure_residuals",

@@ -1,14 +1,15 @@
 """How well an adapter does on documents it was not fitted on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from embedmig.adapters.checks import as_rows, to_unit_rows
+from embedmig.adapters.excerpts import Excerpts
 from embedmig.adapters.intervals import Interval, bootstrap_ratio
 from embedmig.adapters.kinds import Adapter, Direction, Pairs, Rows, apply_adapter, fit_adapter
-from embedmig.adapters.measures import Positions, ndcg, overlap, top_k
+from embedmig.adapters.measures import Positions, ndcg, overlap, reciprocal_rank, top_k
 from embedmig.adapters.normal_equations import Doubles
 from embedmig.adapters.residuals import ResidualStatistics, measure_residuals
 from embedmig.errors import AdapterInputError
@@ -58,6 +59,8 @@ class CandidateScore:
     """Of the new model's top 10, all weighing alike."""
     residuals: ResidualStatistics
     n_queries: int
+    own_row: float | None = None
+    """With excerpts: the mean reciprocal rank of the row that each was cut from."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +73,13 @@ class Trial:
     """What the new model itself gets: 1 everywhere, or its own nDCG where there are judgments."""
     top_10: Doubles
     residuals: ResidualStatistics
+    own_rows: Doubles | None
+    """(excerpts,)"""
+
+    @property
+    def decisive(self) -> Doubles:
+        """What candidates are compared by."""
+        return self.values if self.own_rows is None else self.own_rows
 
     def score(self, seed: int) -> CandidateScore:
         """The figures over all queries."""
@@ -81,18 +91,24 @@ class Trial:
             top_10=float(self.top_10.mean()),
             residuals=self.residuals,
             n_queries=len(self.values),
+            own_row=None if self.own_rows is None else float(self.own_rows.mean()),
         )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Ranked:
-    """A set of documents scored for the same queries (q, n) through an adapter and by the new model, and its mapped
-    rows beside the true ones."""
+    """The documents of a fold scored for the same queries (q, n), through an adapter and by the new model."""
 
+    rows: Rows
+    """Of the pairs."""
     given: Floats
     wanted: Floats
     mapped: Floats
+    """(n, d_to)"""
     true: Floats
+    """(n, d_to): where they should have been mapped to."""
+    own_rows: Doubles | None
+    """Of the excerpts of these documents."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,6 +118,7 @@ class Bench:
     pairs: Pairs
     direction: Direction
     asked: Asked | None = None
+    excerpts: Excerpts | None = None
     distance: Distance = Distance.COSINE
     seed: int = 0
 
@@ -111,10 +128,8 @@ class Bench:
         return self.distance is Distance.COSINE
 
     def folds(self) -> list[Rows]:
-        """The rows held out each time: five folds that cover all up to 5,000 pairs, one part of more."""
-        n = len(self.pairs)
-        order = np.random.default_rng(self.seed).permutation(n)
-        return np.array_split(order, FOLDS) if n <= CROSS_FITTED else [order[: min(n // FOLDS, HELD_OUT)]]
+        """The rows held out each time."""
+        return split_folds(len(self.pairs), self.seed)
 
     def left_by(self, fold: Rows) -> Rows:
         """The rows to fit on when ``fold`` is held out."""
@@ -122,44 +137,76 @@ class Bench:
 
     def run(self, kind: str, *, most_pairs: int | None = None) -> Trial:
         """Fits it once for each fold, on at most ``most_pairs``, and measures it on the fold."""
-        folds = self.folds()
         ranked = []
-        for fold in folds:
+        for fold in self.folds():
             left = self.pairs.at(self.left_by(fold)[:most_pairs])
             adapter = fit_adapter(kind, left, self.direction, normalise=self.normalise, seed=self.seed, of_a_part=True)
-            ranked.append(self.rank(adapter, self.pairs.at(fold)))
-        return self.measure(kind, ranked, np.concatenate(folds))
+            ranked.append(self.rank(adapter, fold))
+        return self.measure(kind, ranked)
 
-    def rank(self, adapter: Adapter, documents: Pairs) -> Ranked:
-        """``documents`` by a fitted adapter."""
+    def rank(self, adapter: Adapter, rows: Rows) -> Ranked:
+        """The documents ``rows`` by a fitted adapter."""
+        documents = self.pairs.at(rows)
         queries = documents.new[:_QUERIES_A_FOLD] if self.asked is None else self.asked.vectors
-        wanted = similarities(queries, documents.new, self.distance)
         if self.direction is Direction.QUERY:
-            given = similarities(apply_adapter(adapter, queries), documents.old, self.distance)
-            return Ranked(given=given, wanted=wanted, mapped=apply_adapter(adapter, documents.new), true=documents.old)
-        mapped = apply_adapter(adapter, documents.old, documents.texts)
-        given = similarities(queries, mapped, self.distance)
-        return Ranked(given=given, wanted=wanted, mapped=mapped, true=documents.new)
+            mapped, true, stored = apply_adapter(adapter, documents.new), documents.old, documents.old
+        else:
+            mapped, true = apply_adapter(adapter, documents.old, documents.texts), documents.new
+            stored = mapped
+        given = self._score(adapter, queries, stored)
+        wanted = similarities(queries, documents.new, self.distance)
+        if self.asked is None:
+            given, wanted = _without_itself(given), _without_itself(wanted)
+        own_rows = None if self.excerpts is None else self._find_own(adapter, self.excerpts, rows, stored)
+        return Ranked(rows=rows, given=given, wanted=wanted, mapped=mapped, true=true, own_rows=own_rows)
 
-    def measure(self, kind: str, ranked: Sequence[Ranked], rows: Rows) -> Trial:
-        """``rows``: of the pairs, those that stand in ``ranked``, in its order."""
-        residuals = measure_residuals(
-            np.concatenate([part.mapped for part in ranked]), np.concatenate([part.true for part in ranked])
-        )
+    def _score(self, adapter: Adapter, queries: Floats, stored: Floats) -> Floats:
+        if self.direction is Direction.QUERY:
+            queries = apply_adapter(adapter, queries)
+        return similarities(queries, stored, self.distance)
+
+    def _find_own(self, adapter: Adapter, excerpts: Excerpts, rows: Rows, stored: Floats) -> Doubles:
+        position = {row: at for at, row in enumerate(rows.tolist())}
+        there = np.flatnonzero(np.isin(excerpts.rows, rows))
+        found = top_k(self._score(adapter, excerpts.vectors[there], stored), K)
+        return reciprocal_rank(found, [{position[row]: 1.0} for row in excerpts.rows[there].tolist()])
+
+    def measure(self, kind: str, ranked: Sequence[Ranked]) -> Trial:
+        """The figures over all folds. Raises AdapterInputError when there are judgments, but of no document here, or
+        excerpts, but of none."""
         if self.asked is not None and self.asked.judgments is not None:
-            return _judge(kind, ranked, rows, self.asked.judgments, residuals)
-        values, top_10 = [], []
-        for part in ranked:
-            given, wanted = part.given, part.wanted
-            if self.asked is None:
-                given, wanted = _without_itself(given), _without_itself(wanted)
-            found, best = top_k(given, K), top_k(wanted, K)
-            values.append(ndcg(found, _by_rank(best)))
-            top_10.append(overlap(found, best))
-        # Documents ask within their fold; queries ask in every fold.
-        gather = np.concatenate if self.asked is None else _mean_over_folds
-        shares = gather(values)
-        return Trial(kind=kind, values=shares, ideal=np.ones_like(shares), top_10=gather(top_10), residuals=residuals)
+            values, ideal, top_10 = _judge(ranked, self.asked.judgments)
+        else:
+            values, top_10 = _compare_lists(ranked, gather=np.concatenate if self.asked is None else _mean_over_folds)
+            ideal = np.ones_like(values)
+        own_rows = [part.own_rows for part in ranked if part.own_rows is not None]
+        if own_rows and not sum(map(len, own_rows)):
+            raise AdapterInputError("no excerpt is of a held-out document: cut them from the rows of held_out_rows()")
+        return Trial(
+            kind=kind,
+            values=values,
+            ideal=ideal,
+            top_10=top_10,
+            residuals=measure_residuals(
+                np.concatenate([part.mapped for part in ranked]), np.concatenate([part.true for part in ranked])
+            ),
+            own_rows=np.concatenate(own_rows) if own_rows else None,
+        )
+
+
+def held_out_rows(n: int, *, seed: int = 0) -> Rows:
+    """Which of n pairs are held out while candidates are compared: all up to 5,000, a fifth or 4,000 of more. Cut
+    excerpts from the first of them."""
+    return np.concatenate(split_folds(n, seed))
+
+
+def split_folds(n: int, seed: int) -> list[Rows]:
+    """The rows held out each time: five folds that cover all up to 5,000 pairs, one part of more."""
+    order = np.random.default_rng(seed).permutation(n)
+    if n > CROSS_FITTED:
+        return [order[: min(n // FOLDS, HELD_OUT)]]
+    # Dealt out like cards: any first rows of the order fall evenly on the folds.
+    return [order[start::FOLDS] for start in range(FOLDS)]
 
 
 def evaluate_adapter(
@@ -180,7 +227,7 @@ def evaluate_adapter(
     pairs = pairs.checked(normalise=normalise)
     asked = asked.checked(pairs.new.shape[1], normalise=normalise) if asked is not None else None
     bench = Bench(pairs=pairs, direction=direction, asked=asked, distance=distance, seed=seed)
-    return bench.measure(kind, [bench.rank(adapter, pairs)], np.arange(len(pairs))).score(seed)
+    return bench.measure(kind, [bench.rank(adapter, np.arange(len(pairs)))]).score(seed)
 
 
 def similarities(queries: Floats, documents: Floats, distance: Distance) -> Floats:
@@ -191,29 +238,40 @@ def similarities(queries: Floats, documents: Floats, distance: Distance) -> Floa
     return products
 
 
-def _judge(
-    kind: str,
-    ranked: Sequence[Ranked],
-    rows: Rows,
-    judgments: Sequence[Mapping[int, float]],
-    residuals: ResidualStatistics,
-) -> Trial:
-    """By nDCG@10 over all held-out documents at once, for the queries that have a relevant one among them."""
-    position = {row: at for at, row in enumerate(rows.tolist())}
-    there = [{position[row]: gain for row, gain in gains.items() if row in position} for gains in judgments]
-    use = np.array([any(gain > 0 for gain in gains.values()) for gains in there], dtype=bool)
+def _compare_lists(ranked: Sequence[Ranked], gather: Callable[[Sequence[Doubles]], Doubles]) -> tuple[Doubles, Doubles]:
+    """For each query how much of the new model's top 10 is found: the first weighing most, and all alike.
+
+    ``gather``: how the folds' figures become one array, for documents ask within their fold and queries in every one.
+    """
+    values, top_10 = [], []
+    for part in ranked:
+        found, best = top_k(part.given, K), top_k(part.wanted, K)
+        values.append(ndcg(found, _by_rank(best)))
+        top_10.append(overlap(found, best))
+    return gather(values), gather(top_10)
+
+
+def _judge(ranked: Sequence[Ranked], judgments: Sequence[Mapping[int, float]]) -> tuple[Doubles, Doubles, Doubles]:
+    """nDCG@10 of the adapter and of the new model, and the share of its top 10, for each query with a relevant
+    document in some fold: the mean over those folds, for scores of two folds' maps cannot stand in one list."""
+    folds = [_judge_fold(part, judgments) for part in ranked]
+    use = np.any([~np.isnan(values) for values, _, _ in folds], axis=0)
     if not use.any():
         raise AdapterInputError("no judged document is among the held-out pairs: judge more, or choose without")
-    relevant = [gains for gains, wanted in zip(there, use, strict=True) if wanted]
-    found = top_k(np.concatenate([part.given for part in ranked], axis=1)[use], K)
-    best = top_k(np.concatenate([part.wanted for part in ranked], axis=1)[use], K)
-    return Trial(
-        kind=kind,
-        values=ndcg(found, relevant),
-        ideal=ndcg(best, relevant),
-        top_10=overlap(found, best),
-        residuals=residuals,
-    )
+    values, ideal, top_10 = (np.nanmean([fold[at][use] for fold in folds], axis=0) for at in range(3))
+    return values, ideal, top_10
+
+
+def _judge_fold(part: Ranked, judgments: Sequence[Mapping[int, float]]) -> tuple[Doubles, Doubles, Doubles]:
+    """The same in one fold, NaN for a query without a relevant document there."""
+    position = {row: at for at, row in enumerate(part.rows.tolist())}
+    relevant = [{position[row]: gain for row, gain in gains.items() if row in position} for gains in judgments]
+    found, best = top_k(part.given, K), top_k(part.wanted, K)
+    missing = np.array([not any(gain > 0 for gain in gains.values()) for gains in relevant], dtype=bool)
+    figures = ndcg(found, relevant), ndcg(best, relevant), overlap(found, best)
+    for figure in figures:
+        figure[missing] = np.nan
+    return figures
 
 
 def _by_rank(best: Positions) -> list[dict[int, float]]:
