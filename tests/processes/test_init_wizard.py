@@ -57,6 +57,17 @@ class Terminal:
         self.seen = ""
         os.write(self._screen, text.encode() + b"\n")
 
+    def interrupt(self, answer: str) -> None:
+        """Ctrl-C until it is answered: one that comes between the printed question and the read is not seen there."""
+        for _ in range(30):
+            os.kill(self.process.pid, signal.SIGINT)
+            try:
+                self.wait_for(answer, seconds=2)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError(f"no {answer!r} in:\n{self.seen}")
+
     def end(self) -> int:
         code = self.process.wait(timeout=30)
         os.close(self._screen)
@@ -127,8 +138,7 @@ def test_ctrl_c_at_a_question_changes_nothing(shop: tuple[Database, Connection],
     if after.startswith("Go"):
         terminal.answer("Which column? [1]:", "0")
     terminal.wait_for(after)
-    os.kill(terminal.process.pid, signal.SIGINT)
-    terminal.wait_for("interrupted; nothing was changed")
+    terminal.interrupt("interrupted; nothing was changed")
     assert terminal.end() == 130
     assert not is_installed(conn)
     assert list(tmp_path.iterdir()) == []

@@ -33,8 +33,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def elsewhere(installed: Path, tmp_path: Path) -> Path:
+def elsewhere(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder outside the checkout, whose embedmig is the installed one."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     code = "import embedmig; print(embedmig.__file__)"
     said = subprocess.run([installed / "venv/bin/python", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert str(installed) in said.stdout, said.stdout + said.stderr
