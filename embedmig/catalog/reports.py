@@ -8,7 +8,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from embedmig.db import Connection, Queries
-from embedmig.types import Migration
+from embedmig.errors import NotFoundError
+from embedmig.types import Collection, Migration
 
 QUERIES = Queries(__package__, "reports.sql")
 
@@ -57,6 +58,24 @@ def newest_report(conn: Connection, migration: Migration) -> StoredReport | None
     """The last report on the migration's two slots."""
     row = conn.execute(QUERIES["newest_report"], _pair(migration)).fetchone()
     return None if row is None else _from_row(row)
+
+
+def get_report(conn: Connection, collection: Collection, report_id: int) -> StoredReport:
+    """A report of the collection by its number, of whichever migration. Raises NotFoundError."""
+    row = conn.execute(QUERIES["get_report"], {"collection_id": collection.id, "id": report_id}).fetchone()
+    if row is None:
+        raise NotFoundError(
+            "report", f"{report_id} of {collection.name}", hint=f"embedmig report list {collection.name} shows them"
+        )
+    return _from_row(row)
+
+
+def list_reports(
+    conn: Connection, collection: Collection, *, limit: int, before: datetime | None = None
+) -> list[StoredReport]:
+    """The collection's reports of all its migrations, the newest first; ``before``: only those made until then."""
+    values = {"collection_id": collection.id, "limit": limit, "before": before}
+    return [_from_row(row) for row in conn.execute(QUERIES["list_reports"], values)]
 
 
 def accept_report(conn: Connection, report: StoredReport, why: str) -> None:

@@ -10,3 +10,11 @@ SELECT * FROM embedmig.report
 
 -- name: accept_report
 UPDATE embedmig.report SET accepted = %(why)s WHERE id = %(id)s;
+
+-- name: get_report
+SELECT * FROM embedmig.report WHERE collection_id = %(collection_id)s AND id = %(id)s;
+
+-- name: list_reports
+SELECT * FROM embedmig.report
+ WHERE collection_id = %(collection_id)s AND made_at <= coalesce(%(before)s::timestamptz, 'infinity')
+ ORDER BY id DESC LIMIT %(limit)s;

@@ -27,6 +27,7 @@ VERBS = (
     "index",
     "verify",
     "validate",
+    "report",
     "handover",
     "rollout",
     "rollback",

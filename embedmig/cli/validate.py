@@ -10,11 +10,7 @@ import click
 from embedmig.cli.context import Context, collection_argument, common_options
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
     from embedmig.validation.comparing import StepProgress
-    from embedmig.validation.report import ValidationReport
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -42,12 +38,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("-k", "ks", type=click.IntRange(1, 1000), multiple=True, help="Depths to show.  [1, 5, 10, 20, 100]")
 @click.option("--check-indexes/--no-check-indexes", default=True, help="Also ask both slots' own indexes.")
+@click.option("--report", "page", type=_FILE, help="Also write the report as one HTML page.")
+@click.option("--no-texts", is_flag=True, help="Leave texts and keys out of the page: it may leave the house.")
 @click.option("--worst", default=5, show_default=True, type=click.IntRange(0), help="How many changed queries to show.")
 @common_options
 def validate(
     ctx: Context, collection: str, queries: Path | None, queries_sql: str | None, queries_from_rows: int | None,
     qrels: Path | None, rows_as_queries: int | None, by_document: str | None, cutoff: tuple[float, ...],
-    ks: tuple[int, ...], check_indexes: bool, worst: int,
+    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool, worst: int,
 ) -> int:  # fmt: skip
     """May the new index serve? Compare both slots exactly, over the same rows, and say so in one sentence.
 
@@ -60,6 +58,8 @@ def validate(
     Keys are written as Postgres prints them, those of several columns as
     lists: "relevant": [["de", "17"]].
     """
+    from embedmig.cli.validation_page import render_report
+    from embedmig.commands import report_page
     from embedmig.commands import validate as compare
     from embedmig.validation.options import KS, Options
 
@@ -82,7 +82,11 @@ def validate(
             settings=ctx.settings,
             on_progress=on_progress,
         )
-    ctx.show(report, lambda shown: _page(shown, worst))
+    if page is not None:
+        report_page(ctx.db, collection, page, report_id=report.id, texts=not no_texts)
+    ctx.show(report, lambda shown: render_report(shown, worst))
+    if page is not None:
+        ctx.say(f"the page: {page}")
     return 0 if report.passed else 1
 
 
@@ -102,153 +106,3 @@ def _progress(ctx: Context) -> "Iterator[StepProgress | None]":
             bar.update(task, description=step, completed=done, total=total)
 
         yield show
-
-
-def _page(report: "ValidationReport", worst: int) -> "RenderableType":
-    from rich.console import Group
-    from rich.markup import escape
-
-    colour = "green" if report.passed else "yellow" if report.verdict.outcome.value == "investigate" else "red"
-    lines: list[RenderableType] = [
-        f"[bold {colour}]{escape(report.verdict.sentence)}[/]",
-        *(f"  {escape(reason)}" for reason in report.verdict.reasons),
-        "",
-        escape(_what_was_asked(report)),
-        "",
-        _measures(report),
-    ]
-    if report.strata:
-        lines += ["", _strata(report)]
-    lines += [escape(line) for line in (*_indexes(report), *_cutoffs(report))]
-    if worst and report.results:
-        lines += ["", _changed(report, worst)]
-    lines.append(f"report {report.id}, {sum(report.seconds.values()):.1f} s")
-    return Group(*lines)
-
-
-def _what_was_asked(report: "ValidationReport") -> str:
-    queries, rows = report.queries, report.rows
-    left_out = [
-        f"{count:,} {what}"
-        for count, what in (
-            (queries.repeated, "repeated"),
-            (queries.empty, "empty"),
-            (queries.unknown_judgments, "judgments of rows that are not there"),
-        )
-        if count
-    ]
-    lines = [
-        f"{report.source.slot} ({report.source.model}) against {report.target.slot} ({report.target.model}),"
-        f" exact, over {rows.judged:,} rows that both hold",
-        f"{queries.distinct:,} queries from {queries.origin}, {queries.judged:,} of them judged"
-        + (f"; left out: {', '.join(left_out)}" if left_out else ""),
-        "so many queries are likely to show a true difference of "
-        + ", ".join(f"{least:.3f} in {measure}" for measure, least in report.detectable.items()),
-        *queries.notes,
-    ]
-    if report.by_document:
-        lines.insert(1, f"rows of one {report.by_document} taken together")
-    return "\n".join(lines)
-
-
-def _measures(report: "ValidationReport") -> "Table":
-    from rich.table import Table
-
-    found = report.agreement
-    table = Table("", "old", "new", "mean", f"{_confidence(report):.0%} interval", box=None, header_style="bold")
-    for k, estimate in found.overlap.items():
-        table.add_row(f"overlap@{k}", "", "", f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}")
-    others = [(f"Jaccard@{k}", estimate) for k, estimate in found.jaccard.items() if k == 10]
-    others.append((f"rank-biased overlap (p {found.rbo_p:g})", found.rank_biased_overlap))
-    if found.kendall_tau is not None:
-        others.append(("Kendall's tau, common items", found.kendall_tau))
-    for name, estimate in others:
-        table.add_row(name, "", "", f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}")
-    for one in report.quality:
-        gap = one.difference
-        table.add_row(
-            one.measure,
-            f"{one.source.mean:.3f}",
-            f"{one.target.mean:.3f}",
-            f"{gap.mean:+.3f}",
-            f"{gap.low:+.3f} to {gap.high:+.3f}  (randomisation p {one.p_value:.4f}, d {one.effect_size:+.2f})",
-        )
-    for measure, estimate in report.target_quality_alone.items():
-        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-        table.add_row(measure, "gone", f"{estimate.mean:.3f}", f"{estimate.mean:.3f}", interval)
-    return table
-
-
-def _strata(report: "ValidationReport") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("label", "queries", "weight", "overlap@10", "nDCG@10 change", "", box=None, header_style="bold")
-    for stratum in report.strata:
-        gap = stratum.quality
-        table.add_row(
-            escape(stratum.label),
-            f"{stratum.queries:,}",
-            f"{stratum.weight_share:.0%}",
-            f"{stratum.overlap.mean:.3f} ({stratum.overlap.low:.3f} to {stratum.overlap.high:.3f})",
-            "" if gap is None else f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})",
-            "" if stratum.decides else "too few to decide",
-        )
-    return table
-
-
-def _indexes(report: "ValidationReport") -> list[str]:
-    lines = []
-    for side in (report.source, report.target):
-        if side.index is not None:
-            check = side.index
-            lines.append(
-                f"index {check.index} of {side.slot}: recall@10 against exact {check.recall.mean:.3f},"
-                f" p50 {check.p50_ms:.1f} ms, p95 {check.p95_ms:.1f} ms"
-            )
-    if report.ef_search_to_keep_recall is not None:
-        lines.append(f"ef_search {report.ef_search_to_keep_recall} keeps today's recall")
-    return ["", *lines] if lines else []
-
-
-def _cutoffs(report: "ValidationReport") -> list[str]:
-    sides = [(side.slot, side.band) for side in (report.source, report.target)]
-    lines = [
-        f"similarities of {slot}: nearest row {band.nearest[0]:.3f} to {band.nearest[-1]:.3f}"
-        f" (median {band.nearest[2]:.3f}), first ten {band.shown[0]:.3f} to {band.shown[-1]:.3f}"
-        for slot, band in sides
-    ]
-    for advice in report.cutoffs:
-        cutoff = advice.cutoff
-        if cutoff.equivalent is None:
-            lines.append(f"cut-off {cutoff.given:g}: {cutoff.note}")
-            continue
-        unchanged = "nothing" if cutoff.kept_unchanged is None else f"{cutoff.kept_unchanged:.0%}"
-        lines.append(
-            f"cut-off {cutoff.given:g} becomes {cutoff.equivalent:.4g} ({cutoff.low:.4g} to {cutoff.high:.4g}): the"
-            f" same {cutoff.keeps}, {cutoff.kept:.0%}; left as it is it would be {unchanged}"
-        )
-        lines += [f"  - {advice.was}", f"  + {advice.becomes}"]
-    return ["", *lines]
-
-
-def _changed(report: "ValidationReport", worst: int) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("changed most", "overlap@10", "entered", "left", box=None, header_style="bold")
-    for result in report.results[:worst]:
-        before, after = [found.key for found in result.source], [found.key for found in result.target]
-        entered = [", ".join(key) for key in after if key not in before]
-        left = [", ".join(key) for key in before if key not in after]
-        table.add_row(escape(result.text[:60]), f"{result.overlap:.1f}", escape(_few(entered)), escape(_few(left)))
-    return table
-
-
-def _few(keys: list[str]) -> str:
-    shown = ", ".join(keys[:3])
-    return f"{shown} and {len(keys) - 3} more" if len(keys) > 3 else shown
-
-
-def _confidence(report: "ValidationReport") -> float:
-    return report.agreement.rank_biased_overlap.confidence

@@ -68,6 +68,7 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
         ef_search_to_keep_recall=_breadth(material.indexes),
         results=tuple(analysis.list_results(judged, scores)),
         seconds=material.seconds,
+        thresholds=_thresholds(settings),
     )
 
 

@@ -40,3 +40,8 @@ SELECT {key} AS key, {value} AS value FROM k JOIN {table} AS d ON {match};
 -- name: find_documents
 -- Which documents have a judged row.
 SELECT DISTINCT {document} AS document FROM {rows} WHERE {judged} AND {document} = ANY(%(given)s);
+
+-- name: read_first_of
+-- What each document begins with: of its first row by key.
+SELECT DISTINCT ON ({document}) {document} AS document, {value} AS value FROM {table} AS d
+ WHERE {document} = ANY(%(given)s) ORDER BY {document}, {keys};

@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from embedmig.types import Key
 from embedmig.validation.approximate import IndexCheck
@@ -11,7 +12,10 @@ from embedmig.validation.cutoffs import Band, Cutoff
 from embedmig.validation.intervals import Estimate
 from embedmig.validation.quality import Quality
 from embedmig.validation.strata import Stratum
-from embedmig.validation.verdict import Verdict
+from embedmig.validation.verdict import Thresholds, Verdict
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,8 @@ class ValidationReport:
     """Query by query, those that changed most first."""
     seconds: Mapping[str, float]
     """How long each step took."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """What the verdict was measured by."""
 
     @property
     def passed(self) -> bool:
@@ -147,3 +153,15 @@ class ValidationReport:
         body: dict[str, Any] = dataclasses.asdict(self)
         del body["id"]
         return body
+
+
+def report_from_body(body: Mapping[str, Any], id: int) -> ValidationReport:  # noqa: A002
+    """The report that ``to_body`` gave to the catalog, as number ``id``. Raises ValueError for anything else."""
+    return _reader().validate_python({**body, "id": id})
+
+
+@lru_cache
+def _reader() -> "TypeAdapter[ValidationReport]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ValidationReport)
