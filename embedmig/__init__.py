@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from embedmig.search.aio import AsyncSearcher
     from embedmig.search.hits import Hit
     from embedmig.search.plan import Explanation
+    from embedmig.search.sampling import ShadowOptions
     from embedmig.search.searcher import Searcher
     from embedmig.settings import Settings, load_settings
     from embedmig.types import Embedding, ServingKey
@@ -73,6 +74,7 @@ __all__ = [
     "ServingKey",
     "Settings",
     "SettingsError",
+    "ShadowOptions",
     "UnsupportedError",
     "UnversionedVectorError",
     "UsageError",
@@ -89,6 +91,7 @@ _ELSEWHERE = {
     "Hit": "search.hits",
     "Searcher": "search.searcher",
     "ServingKey": "types",
+    "ShadowOptions": "search.sampling",
     "Settings": "settings",
     "load_settings": "settings",
 }

@@ -77,7 +77,7 @@ class AsyncSearcher(SearcherBase):
     async def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
         await self._pool.close()
-        await asyncio.to_thread(self._end_of_reports)
+        await asyncio.to_thread(self._end_of_notes)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ class AsyncSearcher(SearcherBase):
             hits = await self._execute(search_plan, attempt)
             if hits is not None:
                 took_s = perf_counter() - planned
-                self._reporter.answered(search_plan, hits=len(hits), embed_s=planned - began, statement_s=took_s)
+                self._notes.answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
                 return hits
             began = perf_counter()
             search_plan = await self._plan(request, search_plan.embedding)

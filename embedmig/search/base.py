@@ -13,10 +13,11 @@ from psycopg.rows import dict_row
 
 from embedmig.catalog.serving import Serving
 from embedmig.errors import DatabaseError, EmbedmigError, ProviderError
+from embedmig.search.notes import Notes
 from embedmig.search.plan import View, make_view, require_pin_allowed
-from embedmig.search.reporting import Reporter
 from embedmig.search.request import SearchRequest
 from embedmig.search.routing import Pin, read_pin
+from embedmig.search.sampling import ShadowOptions
 from embedmig.settings import Settings, load_settings
 from embedmig.settings import database_url as configured_url
 
@@ -54,6 +55,8 @@ class ConnectOptions(TypedDict, total=False):
     """How long a search waits for a free connection: 10 by default."""
     prepared: bool
     """False for a pooler that cannot keep prepared statements."""
+    shadow: ShadowOptions | None
+    """Asks the other slot of a migration too, for some requests, beside the answers: see ``ShadowOptions``."""
     counted: bool
     """False where searches are no traffic, such as a look by hand: they are in no count of what was served."""
 
@@ -68,9 +71,15 @@ class SearcherBase:
         self._max_connections = options.get("max_connections", 8)
         self._prepared = options.get("prepared", True)
         self._timeout_s = options.get("timeout_s", 10.0)
-        self._reporter = Reporter(self._url, collection, counts=options.get("counted", True))
+        self._notes = Notes(
+            self._url,
+            collection,
+            counted=options.get("counted", True),
+            shadow=options.get("shadow"),
+            prepared=self._prepared,
+        )
         # For those who do not close; at the end of the process too.
-        self._end_of_reports = weakref.finalize(self, self._reporter.close)
+        self._end_of_notes = weakref.finalize(self, self._notes.close)
         self._view: View
         self._pin: Pin | None = None
         self._due_s = 0.0
@@ -158,8 +167,7 @@ class SearcherBase:
         state = error.sqlstate if isinstance(error, DatabaseError) else None
         if request.where is not None and state is not None and state.startswith(CALLERS) and state != NO_PRIVILEGE:
             return
-        view = self._view
-        self._reporter.failed(view.choose(request.routing_key), view.epoch)
+        self._notes.failed(request, self._view)
 
     def _give_up(self) -> DatabaseError:
         return DatabaseError(

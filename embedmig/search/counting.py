@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from embedmig.catalog.traffic import report_served
+from embedmig.db import Connection
 from embedmig.search.latency import as_counts, bucket_of
 from embedmig.search.routing import Choice
 
@@ -80,40 +82,40 @@ class ServedCounts:
 
     def put_back(self, taken: dict[ServedKey, Served]) -> None:
         """What was taken and could not be written."""
-        oldest = _minute() - MINUTES_KEPT
+        oldest = minute_now() - MINUTES_KEPT
         with self._lock:
             for key, served in taken.items():
                 if key.minute >= oldest:
                     self._counts.setdefault(key, Served()).add(served)
 
+    def write(self, conn: Connection, taken: dict[ServedKey, Served]) -> None:
+        """Adds to what the database holds."""
+        report_served(conn, [_as_row(key, served) for key, served in taken.items()])
 
-def as_rows(taken: dict[ServedKey, Served]) -> list[dict[str, Any]]:
-    """As ``report_served_v1`` takes them; ages instead of times, since only the server's clock counts."""
-    now = time.monotonic()
-    merged: dict[tuple[int, int, int, str], Served] = {}
-    for key, served in taken.items():
-        # A minute is counted at its middle.
-        age_s = max(0, int((now - (key.minute + 0.5) * 60) // 60) * 60)
-        merged.setdefault((age_s, *key[1:]), Served()).add(served)
-    return [
-        {
-            "age_s": age_s,
-            "slot_id": slot_id,
-            "epoch": epoch,
-            "chosen_by": by,
-            "requests": served.requests,
-            "errors": served.errors,
-            "empty": served.empty,
-            "embed_us": served.embed_us,
-            "latency": as_counts(served.latency),
-        }
-        for (age_s, slot_id, epoch, by), served in merged.items()
-    ]
+
+def minute_now() -> int:
+    """Of this process's monotonic clock."""
+    return int(time.monotonic() // 60)
+
+
+def minutes_ago_s(minute: int, now_s: float) -> float:
+    """How long ago the middle of a minute was. Ages and not times are written: only the server's clock counts."""
+    return max(0.0, now_s - (minute + 0.5) * 60)
+
+
+def _as_row(key: ServedKey, served: Served) -> dict[str, Any]:
+    return {
+        "age_s": minutes_ago_s(key.minute, time.monotonic()),
+        "slot_id": key.slot_id,
+        "epoch": key.epoch,
+        "chosen_by": key.chosen_by,
+        "requests": served.requests,
+        "errors": served.errors,
+        "empty": served.empty,
+        "embed_us": served.embed_us,
+        "latency": as_counts(served.latency),
+    }
 
 
 def _key(choice: Choice, epoch: int) -> ServedKey:
-    return ServedKey(_minute(), choice.slot.id, epoch, chosen_by(choice))
-
-
-def _minute() -> int:
-    return int(time.monotonic() // 60)
+    return ServedKey(minute_now(), choice.slot.id, epoch, chosen_by(choice))

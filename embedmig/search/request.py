@@ -28,6 +28,8 @@ class SearchOptions(TypedDict, total=False):
     """How many candidates HNSW keeps, 1 to 1,000; never less than k."""
     exact: bool
     """Compare every row that the filter leaves instead of asking the index: for filters that leave few."""
+    label: str | None
+    """What kind of request it is, of a few dozen kinds at most: shadow reads take some of every kind."""
 
 
 class SearchRequest(NamedTuple):
@@ -43,6 +45,7 @@ class SearchRequest(NamedTuple):
     max_distance: float | Mapping[str, float] | None
     ef_search: int | None
     exact: bool
+    label: str | None
 
 
 def make_request(
@@ -56,6 +59,7 @@ def make_request(
     max_distance: float | Mapping[str, float] | None = None,
     ef_search: int | None = None,
     exact: bool = False,
+    label: str | None = None,
 ) -> SearchRequest:
     """Raises UnversionedVectorError for a vector without its model, UsageError for what else cannot be asked."""
     embedding = query if isinstance(query, Embedding) else None
@@ -76,6 +80,7 @@ def make_request(
         max_distance=max_distance,
         ef_search=None if ef_search is None else _require_whole("ef_search", ef_search, 1, 1000),
         exact=exact,
+        label=_require_label(label),
     )
 
 
@@ -88,6 +93,12 @@ def require_text(query: object) -> str:
     if isinstance(query, Sequence) or any(hasattr(query, way) for way in ("__array__", "to_numpy", "tolist")):
         raise UnversionedVectorError(type(query).__name__)
     raise UsageError(f"a query is text or an Embedding, not {type(query).__name__}")
+
+
+def _require_label(label: object) -> str | None:
+    if label is None or isinstance(label, str):
+        return label
+    raise UsageError(f"a label is text, such as 'autocomplete', not {type(label).__name__}")
 
 
 def _require_whole(name: str, value: object, low: int, high: int) -> int:

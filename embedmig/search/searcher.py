@@ -83,7 +83,7 @@ class Searcher(SearcherBase):
     def close(self) -> None:
         """Gives the connections back. Searches after it raise DatabaseError."""
         self._pool.close()
-        self._end_of_reports()
+        self._end_of_notes()
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class Searcher(SearcherBase):
             hits = self._execute(search_plan, attempt)
             if hits is not None:
                 took_s = perf_counter() - planned
-                self._reporter.answered(search_plan, hits=len(hits), embed_s=planned - began, statement_s=took_s)
+                self._notes.answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
                 return hits
             began = perf_counter()
             search_plan = self._plan(request, search_plan.embedding)

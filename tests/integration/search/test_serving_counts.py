@@ -96,9 +96,9 @@ def test_what_cannot_be_written_waits_and_no_search_fails_by_it(
     conn.execute("ALTER FUNCTION embedmig.report_served_v1 RENAME TO away")
     with Searcher.connect("docs", database_url=db.url) as search, caplog.at_level(logging.WARNING):
         search("word1", k=1)
-        search._reporter.flush()
+        search._notes.reporter.flush()
         search("word1", k=1)
-        search._reporter.flush()
+        search._notes.reporter.flush()
         assert [record.message for record in caplog.records if "not counted for now" in record.message] == [
             record.message for record in caplog.records
         ]
