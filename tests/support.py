@@ -179,7 +179,9 @@ def fill_slot(conn: Connection, collection: Collection, slot: Slot) -> None:
 
 def switch_docs(conn: Connection, collection: Collection, *, days_ago: float = 8) -> None:
     """Fills the target, hands the source over and sets the route to 100, that many days ago; gates are not asked."""
-    fill_slot(conn, collection, slots.list_slots(conn, collection)[-1])
+    target = slots.list_slots(conn, collection)[-1]
+    fill_slot(conn, collection, target)
+    slots.mark_filled(conn, target)
     hand_over(conn, collection)
     routes.set_share(conn, collection.group, 10_000)
     conn.execute(
