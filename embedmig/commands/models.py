@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedmig.catalog.collections import list_collections
 from embedmig.catalog.events import log_event
@@ -14,6 +14,9 @@ from embedmig.db import Connection, Database
 from embedmig.db.connection import require_server
 from embedmig.errors import ConflictError, UsageError
 from embedmig.types import Distance, Model, ModelState, parse_model_key
+
+if TYPE_CHECKING:
+    from embedmig.embedders import Fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,10 @@ def model_add(
         if created:
             log_event(conn, "model add", became=known.state.value, model=known.key, dimensions=known.dimensions)
         else:
-            known = _require_same(known, get_model(conn, model))
+            there = _require_same(known, get_model(conn, model))
+            if stored is not None:
+                _require_same_fingerprint(there, stored, get_fingerprint(conn, there))
+            known = there
     return ModelAdded(
         model=known,
         id=known.id,
@@ -243,6 +249,21 @@ def _require_same(given: Model, there: Model) -> Model:
                 " give this one a revision of its own"
             )
     return there
+
+
+def _require_same_fingerprint(there: Model, taken: "Fingerprint", kept: bytes | None) -> None:
+    """Other options may be another place, or another model under a name that is taken: the vectors tell."""
+    if kept is None:
+        return
+    from embedmig.embedders import Fingerprint, compare_probes
+
+    stored = Fingerprint.from_bytes(kept)
+    lowest, tolerance = compare_probes(stored, taken.vectors, taken.compute_type)
+    if stored.probe_set == taken.probe_set and not lowest >= tolerance:
+        raise ConflictError(
+            f"model {there.key} is registered, and what is given here gives other vectors (lowest cosine over the"
+            f" probes {lowest:.6f}): give this one a revision of its own"
+        )
 
 
 def _require_same_vectors(model: Model, stored: bytes | None) -> None:

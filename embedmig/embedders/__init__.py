@@ -1,7 +1,7 @@
 """Embedding models behind one protocol: providers, the registry, fingerprints. Nothing here knows the database."""
 
 from embedmig.embedders.checks import validate_vectors
-from embedmig.embedders.fingerprint import Fingerprint, check_fingerprint, take_fingerprint
+from embedmig.embedders.fingerprint import Fingerprint, check_fingerprint, compare_probes, take_fingerprint
 from embedmig.embedders.limits import LocalRateLimiter, RateLimiter
 from embedmig.embedders.loaded import LoadedEmbedder
 from embedmig.embedders.probing import probe_model
@@ -19,6 +19,7 @@ __all__ = [
     "RateLimiter",
     "Usage",
     "check_fingerprint",
+    "compare_probes",
     "forget_embedders",
     "known_providers",
     "load_embedder",

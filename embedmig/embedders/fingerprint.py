@@ -88,11 +88,17 @@ def check_fingerprint(model: Model, stored: Fingerprint, embedder: Embedder) -> 
             f"the fingerprint of {model.key} was taken with probe set {stored.probe_set}, this embedmig has"
             f" {PROBE_SET}: use the version it was registered with, or register a new revision"
         )
-    lowest = lowest_agreement(stored.vectors, embed_probes(model, embedder, batch_size=len(PROBES)))
-    tolerance = stored.tolerance if stored.compute_type == embedder.compute_type else LOOSEST_TOLERANCE
+    vectors = embed_probes(model, embedder, batch_size=len(PROBES))
+    lowest, tolerance = compare_probes(stored, vectors, embedder.compute_type)
     if not lowest >= tolerance:
         raise FingerprintError(model=model.key, cosine=lowest, tolerance=tolerance)
     return lowest
+
+
+def compare_probes(stored: Fingerprint, vectors: Floats, compute_type: str) -> tuple[float, float]:
+    """The lowest agreement of the probes' ``vectors`` with ``stored``, and the lowest that is still the same model."""
+    tolerance = stored.tolerance if stored.compute_type == compute_type else LOOSEST_TOLERANCE
+    return lowest_agreement(stored.vectors, vectors), tolerance
 
 
 def embed_probes(model: Model, embedder: Embedder, *, batch_size: int) -> Floats:

@@ -38,6 +38,17 @@ def test_adding_a_model_again_changes_nothing(verb: Verb, conn: Connection) -> N
     assert len(list_events(conn)) == 1
 
 
+def test_other_options_under_a_known_name_are_refused_when_they_give_other_vectors(
+    verb: Verb, conn: Connection
+) -> None:
+    add = ("model", "add", "tiny@1", "--provider", "hashing")
+    assert verb(*add, "--option", "seed=1")[0] == 0
+    code, printed = verb(*add, "--option", "seed=2")
+    assert (code, "gives other vectors" in printed) == (2, True), printed
+    assert get_model(conn, "tiny@1").options == {"seed": 1}
+    assert verb(*add, "--option", "seed=1", "--option", "delay_s=0")[0] == 0, "another option, the same vectors"
+
+
 def test_a_model_that_is_gone_is_registered_by_its_dimensions_alone(verb: Verb, conn: Connection) -> None:
     code, printed = verb("model", "add", "dead@1", "--provider", "openai", "--state", "gone")
     assert (code, "give them, --dimensions" in printed) == (2, True)
