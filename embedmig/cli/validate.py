@@ -40,12 +40,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--check-indexes/--no-check-indexes", default=True, help="Also ask both slots' own indexes.")
 @click.option("--report", "page", type=_FILE, help="Also write the report as one HTML page.")
 @click.option("--no-texts", is_flag=True, help="Leave texts and keys out of the page: it may leave the house.")
+@click.option("--until-decided", is_flag=True, help="Ask in blocks, in random order, and stop when the verdict stands.")
 @click.option("--worst", default=5, show_default=True, type=click.IntRange(0), help="How many changed queries to show.")
 @common_options
 def validate(
     ctx: Context, collection: str, queries: Path | None, queries_sql: str | None, queries_from_rows: int | None,
     qrels: Path | None, rows_as_queries: int | None, by_document: str | None, cutoff: tuple[float, ...],
-    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool, worst: int,
+    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool, until_decided: bool, worst: int,
 ) -> int:  # fmt: skip
     """May the new index serve? Compare both slots exactly, over the same rows, and say so in one sentence.
 
@@ -58,7 +59,7 @@ def validate(
     Keys are written as Postgres prints them, those of several columns as
     lists: "relevant": [["de", "17"]].
     """
-    from embedmig.cli.validation_page import render_report
+    from embedmig.cli.validation_page import describe_plan, render_report
     from embedmig.commands import report_page
     from embedmig.commands import validate as compare
     from embedmig.validation.options import KS, Options
@@ -69,6 +70,7 @@ def validate(
         cutoffs=cutoff,
         check_indexes=check_indexes,
         rows_as_queries=rows_as_queries,
+        until_decided=until_decided,
     )
     with _progress(ctx) as on_progress:
         report = compare(
@@ -81,6 +83,7 @@ def validate(
             options=options,
             settings=ctx.settings,
             on_progress=on_progress,
+            on_plan=lambda detectable, queries: ctx.say(describe_plan(detectable, queries)),
         )
     if page is not None:
         report_page(ctx.db, collection, page, report_id=report.id, texts=not no_texts)

@@ -3,10 +3,18 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import RenderableType
     from rich.table import Table
 
     from embedmig.validation.report import ValidationReport
+
+
+def describe_plan(detectable: "Mapping[str, float]", queries: int) -> str:
+    """What so many queries can show, said before they are asked."""
+    least = ", ".join(f"{value:.3f} in {measure}" for measure, value in detectable.items())
+    return f"{queries:,} queries are likely to show a true difference of {least}; a smaller one may stay hidden"
 
 
 def render_report(report: "ValidationReport", worst: int) -> "RenderableType":
@@ -48,10 +56,14 @@ def _what_was_asked(report: "ValidationReport") -> str:
         f" exact, over {rows.judged:,} rows that both hold",
         f"{queries.distinct:,} queries from {queries.origin}, {queries.judged:,} of them judged"
         + (f"; left out: {', '.join(left_out)}" if left_out else ""),
-        "so many queries are likely to show a true difference of "
-        + ", ".join(f"{least:.3f} in {measure}" for measure, least in report.detectable.items()),
         *queries.notes,
     ]
+    if (looked := report.sequential) is not None:
+        end = "and the verdict stood" if looked.decided else "and the verdict still does not stand"
+        lines.append(
+            f"looked {len(looked.looks)} times: after {looked.looks[-1].queries:,} of {looked.available:,} queries,"
+            f" in random order, {end}; intervals hold at every look"
+        )
     if report.by_document:
         lines.insert(1, f"rows of one {report.by_document} taken together")
     return "\n".join(lines)
@@ -70,6 +82,7 @@ def _measures(report: "ValidationReport") -> "Table":
         others.append(("Kendall's tau, common items", found.kendall_tau))
     for name, estimate in others:
         table.add_row(name, "", "", f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}")
+    test = "randomisation p" if report.sequential is None else "p at every look"
     for one in report.quality:
         gap = one.difference
         table.add_row(
@@ -77,7 +90,7 @@ def _measures(report: "ValidationReport") -> "Table":
             f"{one.source.mean:.3f}",
             f"{one.target.mean:.3f}",
             f"{gap.mean:+.3f}",
-            f"{gap.low:+.3f} to {gap.high:+.3f}  (randomisation p {one.p_value:.4f}, d {one.effect_size:+.2f})",
+            f"{gap.low:+.3f} to {gap.high:+.3f}  ({test} {one.p_value:.4f}, d {one.effect_size:+.2f})",
         )
     for measure, estimate in report.target_quality_alone.items():
         interval = f"{estimate.low:.3f} to {estimate.high:.3f}"

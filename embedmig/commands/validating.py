@@ -13,7 +13,7 @@ from embedmig.db import Connection, Database
 from embedmig.errors import UsageError
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Migration
-from embedmig.validation.comparing import StepProgress, compare_slots
+from embedmig.validation.comparing import OnPlan, StepProgress, compare_slots
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair
 from embedmig.validation.queries import Query, QuerySet, add_judgments, gather_queries
@@ -36,12 +36,14 @@ def validate(
     options: Options | None = None,
     settings: Settings | None = None,
     on_progress: StepProgress | None = None,
+    on_plan: OnPlan = lambda detectable, queries: None,
 ) -> ValidationReport:
     """Compares both slots of the open migration, keeps the report, and gives it.
 
     Queries come from one of three: ``queries`` (a file, or a list), ``queries_sql`` (a SELECT with a column
     ``query``), or ``queries_from_rows`` (so many rows' titles or first sentences). ``qrels`` is a file of judgments
     for queries with ids. ``options.rows_as_queries`` needs none of them.
+    ``on_plan`` is told, before the first query is asked, what so many queries can show.
 
     Raises RefusedError when no migration is open or no row has a vector in both slots, UsageError for queries that
     cannot be read; nothing is kept then.
@@ -53,7 +55,9 @@ def validate(
         migration = get_migration(conn, serving.collection)
         pair = _pair(serving)
         query_set = _gather(conn, pair, queries, queries_sql, queries_from_rows, qrels, seed=options.seed)
-        report = compare_slots(conn, serving, pair, query_set, options, settings, on_progress=on_progress)
+        report = compare_slots(
+            conn, serving, pair, query_set, options, settings, on_progress=on_progress, on_plan=on_plan
+        )
         return _keep(conn, migration, report)
 
 

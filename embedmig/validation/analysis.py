@@ -10,7 +10,8 @@ import numpy.typing as npt
 from embedmig.types import Distance, Key
 from embedmig.validation.agreement import RBO_P, jaccard_at, kendall_tau, overlap_at, rank_biased_overlap
 from embedmig.validation.cutoffs import Hits
-from embedmig.validation.intervals import Estimate, detectable_difference, effective_queries, estimate_mean
+from embedmig.validation.inference import Inference
+from embedmig.validation.intervals import Estimate, detectable_difference, effective_queries
 from embedmig.validation.quality import DECIDING, Quality, compare_quality, score_rankings
 from embedmig.validation.queries import Query
 from embedmig.validation.report import Agreement, Found, QueryResult
@@ -78,7 +79,7 @@ def score(judged: Judged) -> Scores:
     return Scores(overlaps=overlaps, source=source, target=target)
 
 
-def measure_agreement(judged: Judged, ks: Sequence[int], *, confidence: float) -> Agreement:
+def measure_agreement(judged: Judged, ks: Sequence[int], *, confidence: float, inference: Inference) -> Agreement:
     """Every measure of agreement as a weighted mean with its interval."""
     weights = judged.weights
     pairs = [(a.keys, b.keys) for a, b in zip(judged.source, judged.target, strict=True)]
@@ -86,29 +87,38 @@ def measure_agreement(judged: Judged, ks: Sequence[int], *, confidence: float) -
     known = ~np.isnan(taus)
 
     def mean(measure: Callable[[Sequence[Key], Sequence[Key]], float]) -> Estimate:
-        return estimate_mean([measure(a, b) for a, b in pairs], weights, confidence=confidence)
+        return inference.mean([measure(a, b) for a, b in pairs], weights, confidence=confidence)
 
     return Agreement(
         overlap={k: mean(partial(overlap_at, k=k)) for k in ks},
         jaccard={k: mean(partial(jaccard_at, k=k)) for k in ks},
         rank_biased_overlap=mean(rank_biased_overlap),
         rbo_p=RBO_P,
-        kendall_tau=estimate_mean(taus[known], weights[known], bounds=(-1.0, 1.0), confidence=confidence)
+        kendall_tau=inference.mean(taus[known], weights[known], bounds=(-1.0, 1.0), confidence=confidence)
         if known.any()
         else None,
     )
 
 
-def measure_quality(scores: Scores, weights: Doubles, *, confidence: float) -> list[Quality]:
+def measure_quality(scores: Scores, weights: Doubles, *, confidence: float, inference: Inference) -> list[Quality]:
     """All measures over the judged queries; empty where there are none."""
-    return compare_quality(scores.source, scores.target, weights, confidence=confidence)
+    return compare_quality(scores.source, scores.target, weights, confidence=confidence, inference=inference)
 
 
-def measure_strata(judged: Judged, scores: Scores, *, fewest: int, confidence: float) -> list[Stratum]:
-    """By label, worst first."""
+def measure_strata(
+    judged: Judged, scores: Scores, *, fewest: int, confidence: float, deciding: int | None, inference: Inference
+) -> list[Stratum]:
+    """By label, worst first. ``deciding``: as ``split_by_label`` has it."""
     labels = [query.label for query in judged.queries]
     return split_by_label(
-        labels, scores.overlaps, scores.differences, judged.weights, fewest=fewest, confidence=confidence
+        labels,
+        scores.overlaps,
+        scores.differences,
+        judged.weights,
+        fewest=fewest,
+        confidence=confidence,
+        deciding=deciding,
+        inference=inference,
     )
 
 

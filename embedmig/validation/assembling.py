@@ -10,13 +10,14 @@ from embedmig.validation import analysis
 from embedmig.validation.answers import Answers
 from embedmig.validation.approximate import IndexCheck, breadth_to_keep_recall
 from embedmig.validation.cutoffs import Hits, describe_band, translate_cutoff
+from embedmig.validation.inference import ONE_LOOK, Inference
 from embedmig.validation.intervals import Estimate
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair
-from embedmig.validation.quality import DECIDING
 from embedmig.validation.queries import QuerySet
-from embedmig.validation.report import CutoffAdvice, QueryCounts, RowCounts, Side, ValidationReport
-from embedmig.validation.verdict import Thresholds, Verdict, judge
+from embedmig.validation.report import CutoffAdvice, QueryCounts, RowCounts, Sequential, Side, ValidationReport
+from embedmig.validation.verdict import Verdict
+from embedmig.validation.weighing import thresholds_of, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +31,16 @@ class Material:
     indexes: tuple[IndexCheck | None, IndexCheck | None]
     target_quality_alone: Mapping[str, Estimate]
     seconds: Mapping[str, float]
+    inference: Inference = ONE_LOOK
+    deciding: int | None = None
+    """How many labels decide once all queries were asked; None: all were."""
+    sequential: Sequential | None = None
 
 
 def assemble_report(material: Material, options: Options, settings: Settings) -> ValidationReport:
     """Measures, verdict and all that people look at. Raises UsageError when ir_measures is needed and missing."""
     judged, pair, confidence = material.answers.judged, material.pair, settings.confidence
-    scores = analysis.score(judged)
-    agreement = analysis.measure_agreement(judged, _depths(material, options), confidence=confidence)
-    quality = analysis.measure_quality(scores, judged.weights, confidence=confidence)
-    strata = analysis.measure_strata(judged, scores, fewest=settings.stratum_queries, confidence=confidence)
-    deciding = next((one.difference for one in quality if one.measure == DECIDING), None)
-    rows = material.answers.counts.judged
-    verdict = judge(agreement.overlap[analysis.SHOWN], deciding, strata, _thresholds(settings), rows=rows)
+    weighed = weigh(judged, material.answers.counts.judged, options, settings, material.inference, material.deciding)
     queries = _count_queries(material)
     hits = [
         analysis.hits_of(rankings, judged, slot.model.distance)
@@ -53,29 +52,24 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
     return ValidationReport(
         id=None,
         collection=pair.collection.name,
-        verdict=_with_conditions(verdict, material),
+        verdict=_with_conditions(weighed.verdict, material),
         source=source,
         target=target,
         queries=queries,
         rows=_count_rows(material),
-        agreement=agreement,
-        quality=tuple(quality),
+        agreement=weighed.agreement,
+        quality=weighed.quality,
         target_quality_alone=material.target_quality_alone,
-        strata=tuple(strata),
+        strata=weighed.strata,
         cutoffs=tuple(_advise(pair, given, hits[0], hits[1], confidence) for given in options.cutoffs),
         detectable=analysis.plan_detectable(judged.weights.tolist(), queries.judged, confidence=confidence),
         by_document=options.by_document,
         ef_search_to_keep_recall=_breadth(material.indexes),
-        results=tuple(analysis.list_results(judged, scores)),
+        results=tuple(analysis.list_results(judged, weighed.scores)),
         seconds=material.seconds,
-        thresholds=_thresholds(settings),
+        thresholds=thresholds_of(settings),
+        sequential=material.sequential,
     )
-
-
-def _depths(material: Material, options: Options) -> list[int]:
-    """Without those at which every ranking holds all rows; 10 stays, the verdict is by it."""
-    rows = material.answers.counts.judged
-    return sorted({analysis.SHOWN, *(k for k in options.ks if k < rows)})
 
 
 def refuse_two_scales(pair: Pair, answers: Answers, options: Options) -> None:
@@ -86,14 +80,6 @@ def refuse_two_scales(pair: Pair, answers: Answers, options: Options) -> None:
             f"no cut-off can be translated while {share:.0%} of {pair.target.name} are bridged: its similarities"
             f" come from two scales. Finish embedmig reembed {pair.collection.name} first"
         )
-
-
-def _thresholds(settings: Settings) -> Thresholds:
-    return Thresholds(
-        pass_overlap=settings.pass_overlap,
-        investigate_overlap=settings.investigate_overlap,
-        quality_margin=settings.quality_margin,
-    )
 
 
 def _side(slot: Slot, hits: Hits, index: IndexCheck | None) -> Side:

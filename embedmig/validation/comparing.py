@@ -1,25 +1,28 @@
 """Runs a validation from queries to report; writes nothing."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from embedmig.backfill.completeness import tail_allowed
 from embedmig.catalog.serving import Serving
 from embedmig.db import Connection
-from embedmig.errors import RefusedError
+from embedmig.errors import RefusedError, UsageError
 from embedmig.settings import Settings
 from embedmig.types import Floats, ModelState
+from embedmig.validation.analysis import plan_detectable
 from embedmig.validation.answers import Answers, Search, answer_queries, answer_rows, require_column
 from embedmig.validation.approximate import IndexCheck, check_index
 from embedmig.validation.assembling import Material, assemble_report, refuse_two_scales
 from embedmig.validation.intervals import Estimate, estimate_mean
+from embedmig.validation.looking import Watch, join_answers
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair, count_ignored
 from embedmig.validation.quality import score_rankings
-from embedmig.validation.queries import QuerySet, gather_queries
+from embedmig.validation.queries import Query, QuerySet, gather_queries
 from embedmig.validation.query_vectors import embed_queries
 from embedmig.validation.report import ValidationReport
 
@@ -29,6 +32,10 @@ _ROWS_NOTE = "stored rows serve as queries: neighbours of rows are compared, not
 
 StepProgress = Callable[[str, int, int | None], None]
 """Called with the step, how much of it is done, and how much there is (None: not known)."""
+
+
+OnPlan = Callable[[Mapping[str, float], int], None]
+"""Called before the run with the smallest true differences that so many queries are likely to show."""
 
 
 class Run:
@@ -69,12 +76,14 @@ def compare_slots(
     settings: Settings,
     *,
     on_progress: StepProgress | None = None,
+    on_plan: OnPlan = lambda detectable, queries: None,
 ) -> ValidationReport:
     """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction.
 
     With a model gone, stored rows serve as queries, and ``query_set``, where it has judgments, only tells how good the
-    other slot is. Raises RefusedError when there is nothing to ask or no row can be judged, or when a cut-off is to be
-    translated while a slot holds vectors of two scales; and what embedding and reading raise.
+    other slot is. ``on_plan`` is called before the first query is asked. Raises RefusedError when there is nothing to
+    ask or no row can be judged, or when a cut-off is to be translated while a slot holds vectors of two scales; and
+    what embedding and reading raise.
     """
     run = Run(on_progress)
     if options.by_document is not None:
@@ -88,8 +97,14 @@ def compare_slots(
         on_progress=run.advance,
     )
     if (count := _rows_as_queries(pair, options)) is not None:
+        if options.until_decided:
+            raise UsageError("stored rows that serve as queries are all asked at once: leave out --until-decided")
+        on_plan({"overlap@10": plan_detectable([1.0] * count, 0, confidence=settings.confidence)["overlap@10"]}, count)
         material = _by_rows(conn, search, query_set, count, options, settings, run)
     else:
+        if query_set is not None:
+            weights = [query.weight for query in query_set.queries]
+            on_plan(plan_detectable(weights, query_set.judged, confidence=settings.confidence), len(weights))
         material = _by_queries(conn, serving, search, query_set, options, settings, run)
     refuse_two_scales(pair, material.answers, options)
     return assemble_report(material, options, settings)
@@ -106,13 +121,15 @@ def _by_queries(
 ) -> Material:
     if query_set is None:
         raise RefusedError("there is nothing to ask: give queries, --queries queries.jsonl")
-    texts = [query.text for query in query_set.queries]
-    vectors = []
-    for slot in search.pair.slots:
-        with run.step(f"embed by {slot.model.key}", len(texts)):
-            vectors.append(embed_queries(conn, slot.model, texts, run.advance))
-    with run.step("exact"):
-        answers = answer_queries(conn, search, query_set.queries, (vectors[0], vectors[1]))
+    watch = Watch(query_set.queries, options, settings)
+    answers, blocks = None, []
+    for block in watch.blocks():
+        blocks.append(_embed(conn, search.pair, block, run))
+        with run.step("exact"):
+            answers = join_answers(answers, answer_queries(conn, search, block, blocks[-1]))
+        watch.look(answers)
+    assert answers is not None
+    vectors = [np.concatenate(side) for side in zip(*blocks, strict=True)]
     part = _part(conn, search.pair, answers, settings)
     indexes: tuple[IndexCheck | None, ...] = (None, None)
     # On a part the index would be compared with rows that it holds beside those that were judged.
@@ -124,13 +141,25 @@ def _by_queries(
             )
     return Material(
         pair=search.pair,
-        query_set=query_set,
+        query_set=replace(query_set, queries=answers.judged.queries) if options.until_decided else query_set,
         answers=answers,
         part=part,
         indexes=(indexes[0], indexes[1]),
         target_quality_alone={},
         seconds=run.seconds,
+        inference=watch.inference,
+        deciding=watch.deciding,
+        sequential=watch.sequential,
     )
+
+
+def _embed(conn: Connection, pair: Pair, queries: Sequence[Query], run: Run) -> tuple[Floats, Floats]:
+    texts = [query.text for query in queries]
+    vectors = []
+    for slot in pair.slots:
+        with run.step(f"embed by {slot.model.key}", len(texts)):
+            vectors.append(embed_queries(conn, slot.model, texts, run.advance))
+    return vectors[0], vectors[1]
 
 
 def _by_rows(

@@ -19,5 +19,7 @@ class Options:
     """Whether to send the queries to both slots' own indexes too."""
     rows_as_queries: int | None = None
     """So many stored rows serve as queries, by their vectors; with a model gone it happens of itself."""
+    until_decided: bool = False
+    """Ask block after block in a random order, and stop once the verdict stands; intervals then hold at every look."""
     seed: int = 0
-    """Of the sample of rows."""
+    """Of the sample of rows, and of the order of the queries."""

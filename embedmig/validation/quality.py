@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embedmig.errors import UsageError
-from embedmig.validation.intervals import Estimate, estimate_mean, randomisation_p
+from embedmig.validation.inference import ONE_LOOK, Inference
+from embedmig.validation.intervals import Estimate
 
 MEASURES = ("nDCG@10", "R@100", "RR", "AP")
 """By ir_measures' names: gain at 10, recall at 100, reciprocal rank, average precision."""
@@ -27,7 +28,7 @@ class Quality:
     difference: Estimate
     """Target less source, query by query."""
     p_value: float
-    """Of the paired randomisation test, two-sided."""
+    """Two-sided: of the paired randomisation test, or the one that holds at every look (``inference``)."""
     effect_size: float
     """The difference in units of its spread from query to query (Cohen's d for pairs); 0 where nothing differs."""
 
@@ -55,7 +56,12 @@ def score_rankings(
 
 
 def compare_quality(
-    source: Mapping[str, Doubles], target: Mapping[str, Doubles], weights: Doubles, *, confidence: float = 0.95
+    source: Mapping[str, Doubles],
+    target: Mapping[str, Doubles],
+    weights: Doubles,
+    *,
+    confidence: float = 0.95,
+    inference: Inference = ONE_LOOK,
 ) -> list[Quality]:
     """The measures that both have, over the queries that have a value; empty when no query has one."""
     compared = []
@@ -63,19 +69,21 @@ def compare_quality(
         there = ~(np.isnan(source[measure]) | np.isnan(target[measure]))
         if there.any():
             sides = source[measure][there], target[measure][there]
-            compared.append(_compare(measure, *sides, weights[there], confidence))
+            compared.append(_compare(measure, *sides, weights[there], confidence, inference))
     return compared
 
 
-def _compare(measure: str, source: Doubles, target: Doubles, weights: Doubles, confidence: float) -> Quality:
+def _compare(
+    measure: str, source: Doubles, target: Doubles, weights: Doubles, confidence: float, inference: Inference
+) -> Quality:
     differences = target - source
-    difference = estimate_mean(differences, weights, bounds=(-1.0, 1.0), confidence=confidence)
+    difference = inference.mean(differences, weights, bounds=(-1.0, 1.0), confidence=confidence)
     return Quality(
         measure=measure,
-        source=estimate_mean(source, weights, confidence=confidence),
-        target=estimate_mean(target, weights, confidence=confidence),
+        source=inference.mean(source, weights, confidence=confidence),
+        target=inference.mean(target, weights, confidence=confidence),
         difference=difference,
-        p_value=randomisation_p(differences, weights),
+        p_value=inference.p_value(differences, weights),
         effect_size=difference.mean / difference.spread if difference.spread > 1e-12 else 0.0,
     )
 

@@ -113,6 +113,28 @@ class CutoffAdvice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """What was known after so many queries."""
+
+    queries: int
+    overlap: Estimate
+    """At 10."""
+    quality: Estimate | None
+    """The change in nDCG@10; None where nobody judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequential:
+    """A run that looked after each block of queries. Its intervals of agreement and quality hold at every look."""
+
+    available: int
+    """How many distinct queries there were to ask."""
+    decided: bool
+    """Whether the verdict stood; else all queries were asked."""
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValidationReport:
     """What ``validate`` gives."""
 
@@ -142,6 +164,8 @@ class ValidationReport:
     """How long each step took."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """What the verdict was measured by."""
+    sequential: Sequential | None = None
+    """None: all queries were asked, and looked at once."""
 
     @property
     def passed(self) -> bool:

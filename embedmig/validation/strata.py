@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedmig.validation.intervals import Estimate, estimate_mean
+from embedmig.validation.inference import ONE_LOOK, Inference
+from embedmig.validation.intervals import Estimate
 
 Doubles = npt.NDArray[np.float64]
 
@@ -35,39 +36,41 @@ def split_by_label(
     *,
     fewest: int,
     confidence: float = 0.95,
+    deciding: int | None = None,
+    inference: Inference = ONE_LOOK,
 ) -> list[Stratum]:
     """The strata, worst first; none when no query has a label or all have the same.
 
     ``overlaps``, ``differences`` (NaN where not judged) and ``weights`` are (q,). A stratum of fewer than ``fewest``
     queries does not decide. All intervals of the deciding strata hold together at ``confidence`` (Bonferroni), for
-    among twenty strata one would look broken by chance.
+    among twenty strata one would look broken by chance. ``deciding``: how many will decide once all queries were
+    asked; None counts those of these.
     """
     named = np.array([label or "(no label)" for label in labels])
     names, sizes = np.unique(named, return_counts=True)
     if len(names) < 2:
         return []
-    deciding = max(1, int((sizes >= fewest).sum()))
+    deciding = max(1, int((sizes >= fewest).sum()) if deciding is None else deciding)
     each = 1 - (1 - confidence) / deciding
     strata = [
-        _stratum(str(name), named == name, overlaps, differences, weights, fewest=fewest, confidence=each)
-        for name in names
+        _stratum(str(name), named == name, overlaps, differences, weights, fewest, each, inference) for name in names
     ]
     return sorted(strata, key=_badness)
 
 
 def _stratum(
-    label: str, mine: npt.NDArray[np.bool_], overlaps: Doubles, differences: Doubles, weights: Doubles, *,
-    fewest: int, confidence: float,
+    label: str, mine: npt.NDArray[np.bool_], overlaps: Doubles, differences: Doubles, weights: Doubles,
+    fewest: int, confidence: float, inference: Inference,
 ) -> Stratum:  # fmt: skip
     judged = mine & ~np.isnan(differences)
     quality = None
     if judged.any():
-        quality = estimate_mean(differences[judged], weights[judged], bounds=(-1.0, 1.0), confidence=confidence)
+        quality = inference.mean(differences[judged], weights[judged], bounds=(-1.0, 1.0), confidence=confidence)
     return Stratum(
         label=label,
         queries=int(mine.sum()),
         weight_share=float(weights[mine].sum() / weights.sum()),
-        overlap=estimate_mean(overlaps[mine], weights[mine], confidence=confidence),
+        overlap=inference.mean(overlaps[mine], weights[mine], confidence=confidence),
         quality=quality,
         decides=int(mine.sum()) >= fewest,
     )

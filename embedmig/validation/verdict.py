@@ -88,6 +88,25 @@ def judge(
     return Verdict(outcome=outcome, sentence=sentence, reasons=tuple(reasons), queries_needed=needed)
 
 
+def is_settled(
+    verdict: Verdict, overlap: Estimate, quality: Estimate | None, thresholds: Thresholds, *, rows: int
+) -> bool:
+    """Whether further queries could not change the verdict, given intervals that hold at every look.
+
+    A pass by overlap whose judged quality may still turn out worse is not settled; neither is a question that judged
+    queries can answer. One that only overlap could answer is settled once its upper bound is below the threshold.
+    """
+    limits = replace(thresholds, pass_overlap=float("inf")) if rows <= _COMPARED else thresholds
+    not_worse = quality is None or quality.low > -limits.quality_margin
+    match _outcome(overlap, quality, limits):
+        case Outcome.FAIL:
+            return True
+        case Outcome.PASS | Outcome.PASS_BY_QUALITY:
+            return not_worse or verdict.outcome is Outcome.INVESTIGATE
+        case Outcome.INVESTIGATE:
+            return quality is None and overlap.high < limits.pass_overlap
+
+
 def _outcome(overlap: Estimate, quality: Estimate | None, limits: Thresholds) -> Outcome:
     worse = quality is not None and quality.high < 0
     if overlap.low >= limits.pass_overlap and not worse:
