@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from embedmig.search.sampling import ShadowOptions
     from embedmig.search.searcher import Searcher
     from embedmig.settings import Settings, load_settings
+    from embedmig.sqlalchemy import VersionedVector
     from embedmig.types import Embedding, ServingKey
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "UnsupportedError",
     "UnversionedVectorError",
     "UsageError",
+    "VersionedVector",
     "load_settings",
 ]
 
@@ -93,6 +95,7 @@ _ELSEWHERE = {
     "ServingKey": "types",
     "ShadowOptions": "search.sampling",
     "Settings": "settings",
+    "VersionedVector": "sqlalchemy",
     "load_settings": "settings",
 }
 """Where a public name is defined; all others are errors."""

@@ -1,6 +1,9 @@
-"""Keeps ``alembic revision --autogenerate`` from dropping what embedmig made, which the user's models do not know."""
+"""Keeps ``alembic revision --autogenerate`` from dropping what embedmig made, which the user's models do not know, and
+writes the types of ours that they do know."""
 
-from typing import Any
+from typing import Any, Literal
+
+from alembic.autogenerate.api import AutogenContext
 
 from embedmig.schema.naming import COMMENT, SCHEMA
 
@@ -23,6 +26,16 @@ def include_object(object: Any, name: str | None, type_: str, reflected: bool, c
     if type_ == "table":
         return getattr(object, "schema", None) != SCHEMA
     return True
+
+
+def render_item(type_: str, object: Any, context: AutogenContext) -> str | Literal[False]:  # noqa: A002
+    """For ``context.configure(render_item=...)``: writes VersionedVector into a revision, with its import."""
+    from embedmig.sqlalchemy import VersionedVector
+
+    if type_ != "type" or not isinstance(object, VersionedVector):
+        return False
+    context.imports.add("from embedmig import VersionedVector")
+    return repr(object)
 
 
 def _is_our_column(column: Any) -> bool:

@@ -1,9 +1,9 @@
 """The Alembic operations of slots: importing this folder registers ``op.add_embedding_column`` and its like.
 
-In a user's env.py: ``from embedmig.schema.operations import include_object``, for ``context.configure``.
+In a user's env.py: ``from embedmig.schema.operations import include_object, render_item``, for ``context.configure``.
 """
 
-from embedmig.schema.autogenerate import include_object
+from embedmig.schema.autogenerate import include_object, render_item
 from embedmig.schema.operations.add_embedding_column import AddEmbeddingColumnOp
 from embedmig.schema.operations.create_vector_index import (
     CreateVectorIndexOp,
@@ -25,4 +25,5 @@ __all__ = [
     "SlotArguments",
     "include_object",
     "index_arguments",
+    "render_item",
 ]
