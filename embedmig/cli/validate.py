@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedmig.validation.comparing import StepProgress
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_THERE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command()
@@ -40,13 +41,22 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--check-indexes/--no-check-indexes", default=True, help="Also ask both slots' own indexes.")
 @click.option("--report", "page", type=_FILE, help="Also write the report as one HTML page.")
 @click.option("--no-texts", is_flag=True, help="Leave texts and keys out of the page: it may leave the house.")
+@click.option(
+    "--pipeline", metavar="MODULE:FUNCTION", help="Your own search too: called with query and slot, gives keys."
+)
+@click.option(
+    "--pipeline-sql",
+    type=_THERE,
+    help="The same as SQL in a file: %(query)s, %(embedding)s, %(k)s, {slot_table}, {vector}.",
+)
 @click.option("--until-decided", is_flag=True, help="Ask in blocks, in random order, and stop when the verdict stands.")
 @click.option("--worst", default=5, show_default=True, type=click.IntRange(0), help="How many changed queries to show.")
 @common_options
 def validate(
     ctx: Context, collection: str, queries: Path | None, queries_sql: str | None, queries_from_rows: int | None,
     qrels: Path | None, rows_as_queries: int | None, by_document: str | None, cutoff: tuple[float, ...],
-    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool, until_decided: bool, worst: int,
+    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool,
+    pipeline: str | None, pipeline_sql: Path | None, until_decided: bool, worst: int,
 ) -> int:  # fmt: skip
     """May the new index serve? Compare both slots exactly, over the same rows, and say so in one sentence.
 
@@ -71,6 +81,8 @@ def validate(
         check_indexes=check_indexes,
         rows_as_queries=rows_as_queries,
         until_decided=until_decided,
+        pipeline=pipeline,
+        pipeline_sql=None if pipeline_sql is None else pipeline_sql.read_text(encoding="utf-8"),
     )
     with _progress(ctx) as on_progress:
         report = compare(

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from embedmig.validation.report import ValidationReport
+    from embedmig.validation.report import PipelineResult, ValidationReport
 
 
 def describe_plan(detectable: "Mapping[str, float]", queries: int) -> str:
@@ -31,6 +31,8 @@ def render_report(report: "ValidationReport", worst: int) -> "RenderableType":
         "",
         _measures(report),
     ]
+    if report.pipeline is not None:
+        lines += ["", _pipeline(report.pipeline)]
     if report.strata:
         lines += ["", _strata(report)]
     lines += [escape(line) for line in (*_indexes(report), *_cutoffs(report))]
@@ -95,6 +97,24 @@ def _measures(report: "ValidationReport") -> "Table":
     for measure, estimate in report.target_quality_alone.items():
         interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
         table.add_row(measure, "gone", f"{estimate.mean:.3f}", f"{estimate.mean:.3f}", interval)
+    return table
+
+
+def _pipeline(own: "PipelineResult") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(f"after {escape(own.name)}", "old", "new", "mean", "interval", box=None, header_style="bold")
+    overlap = own.agreement.overlap[10]
+    table.add_row("overlap@10", "", "", f"{overlap.mean:.3f}", f"{overlap.low:.3f} to {overlap.high:.3f}")
+    for one in own.quality:
+        gap = one.difference
+        interval = f"{gap.low:+.3f} to {gap.high:+.3f}"
+        old, new = f"{one.source.mean:.3f}", f"{one.target.mean:.3f}"
+        table.add_row(one.measure, old, new, f"{gap.mean:+.3f}", interval)
+    table.add_row("p50 ms", f"{own.source_p50_ms:.1f}", f"{own.target_p50_ms:.1f}", "", "")
+    if own.source_empty or own.target_empty:
+        table.add_row("queries without a result", f"{own.source_empty:,}", f"{own.target_empty:,}", "", "")
     return table
 
 

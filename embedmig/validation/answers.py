@@ -75,7 +75,7 @@ def answer_queries(conn: Connection, search: Search, queries: Sequence[Query], v
         placed, unknown = _place_judgments(conn, search, queries)
         depth = search.depth * (_ROWS_A_DOCUMENT if search.by_document else 1)
         rankings = _exact(conn, search, counts, vectors, depth)
-        items = _to_items(conn, search, rankings)
+        items = to_items(conn, search, rankings)
     return Answers(
         judged=Judged(queries=tuple(placed), source=items[0], target=items[1]),
         row_rankings=rankings,
@@ -101,7 +101,7 @@ def answer_rows(conn: Connection, search: Search, count: int, *, seed: int) -> A
         source, target = (
             [leave_out(ranking, row["key"], depth) for ranking, row in zip(side, rows, strict=True)] for side in found
         )
-        items = _to_items(conn, search, (source, target))
+        items = to_items(conn, search, (source, target))
     queries = tuple(row_query(row["key"]) for row in rows)
     return Answers(
         judged=Judged(queries=queries, source=items[0], target=items[1]),
@@ -156,9 +156,10 @@ def _renamed(relevant: Mapping[Key, int], known: dict[Key, Key]) -> dict[Key, in
     return renamed
 
 
-def _to_items(
+def to_items(
     conn: Connection, search: Search, rankings: tuple[list[Ranking], list[Ranking]]
 ) -> tuple[tuple[Ranking, ...], tuple[Ranking, ...]]:
+    """Rankings of rows as rankings of what is compared: the rows themselves, or their documents."""
     if search.by_document is None:
         return tuple(rankings[0]), tuple(rankings[1])
     keys = dict.fromkeys(key for side in rankings for ranking in side for key in ranking.keys)

@@ -15,9 +15,17 @@ from embedmig.validation.intervals import Estimate
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair
 from embedmig.validation.queries import QuerySet
-from embedmig.validation.report import CutoffAdvice, QueryCounts, RowCounts, Sequential, Side, ValidationReport
-from embedmig.validation.verdict import Verdict
-from embedmig.validation.weighing import thresholds_of, weigh
+from embedmig.validation.report import (
+    CutoffAdvice,
+    PipelineResult,
+    QueryCounts,
+    RowCounts,
+    Sequential,
+    Side,
+    ValidationReport,
+)
+from embedmig.validation.verdict import Verdict, judge_pipeline
+from embedmig.validation.weighing import deciding_difference, thresholds_of, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,7 @@ class Material:
     deciding: int | None = None
     """How many labels decide once all queries were asked; None: all were."""
     sequential: Sequential | None = None
+    pipeline: PipelineResult | None = None
 
 
 def assemble_report(material: Material, options: Options, settings: Settings) -> ValidationReport:
@@ -52,7 +61,7 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
     return ValidationReport(
         id=None,
         collection=pair.collection.name,
-        verdict=_with_conditions(weighed.verdict, material),
+        verdict=_with_conditions(_after_pipeline(weighed.verdict, material.pipeline), material),
         source=source,
         target=target,
         queries=queries,
@@ -69,6 +78,7 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
         seconds=material.seconds,
         thresholds=thresholds_of(settings),
         sequential=material.sequential,
+        pipeline=material.pipeline,
     )
 
 
@@ -115,6 +125,13 @@ def _count_rows(material: Material) -> RowCounts:
         only_target=counts.only_target,
         bridged_share=counts.bridged_share,
     )
+
+
+def _after_pipeline(verdict: Verdict, pipeline: PipelineResult | None) -> Verdict:
+    if pipeline is None:
+        return verdict
+    overlap = pipeline.agreement.overlap[analysis.SHOWN]
+    return judge_pipeline(verdict, pipeline.name, overlap, deciding_difference(pipeline.quality))
 
 
 def _with_conditions(verdict: Verdict, material: Material) -> Verdict:

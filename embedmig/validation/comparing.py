@@ -20,11 +20,13 @@ from embedmig.validation.assembling import Material, assemble_report, refuse_two
 from embedmig.validation.intervals import Estimate, estimate_mean
 from embedmig.validation.looking import Watch, join_answers
 from embedmig.validation.options import Options
-from embedmig.validation.pair import Pair, count_ignored
+from embedmig.validation.pair import Pair, PairCounts, count_ignored, count_pair
+from embedmig.validation.pipelines import Pipeline, ask_pipeline, load_pipeline
 from embedmig.validation.quality import score_rankings
 from embedmig.validation.queries import Query, QuerySet, gather_queries
 from embedmig.validation.query_vectors import embed_queries
 from embedmig.validation.report import ValidationReport
+from embedmig.validation.weighing import measure_pipeline
 
 _RECALL_DEPTH = 100
 _ROWS_WHEN_GONE = 200
@@ -96,16 +98,16 @@ def compare_slots(
         on_total=run.expect,
         on_progress=run.advance,
     )
+    pipeline = _pipeline(options)
     if (count := _rows_as_queries(pair, options)) is not None:
-        if options.until_decided:
-            raise UsageError("stored rows that serve as queries are all asked at once: leave out --until-decided")
+        _refuse_for_rows(options)
         on_plan({"overlap@10": plan_detectable([1.0] * count, 0, confidence=settings.confidence)["overlap@10"]}, count)
         material = _by_rows(conn, search, query_set, count, options, settings, run)
     else:
         if query_set is not None:
             weights = [query.weight for query in query_set.queries]
             on_plan(plan_detectable(weights, query_set.judged, confidence=settings.confidence), len(weights))
-        material = _by_queries(conn, serving, search, query_set, options, settings, run)
+        material = _by_queries(conn, serving, search, query_set, pipeline, options, settings, run)
     refuse_two_scales(pair, material.answers, options)
     return assemble_report(material, options, settings)
 
@@ -115,12 +117,15 @@ def _by_queries(
     serving: Serving,
     search: Search,
     query_set: QuerySet | None,
+    pipeline: Pipeline | None,
     options: Options,
     settings: Settings,
     run: Run,
 ) -> Material:
     if query_set is None:
         raise RefusedError("there is nothing to ask: give queries, --queries queries.jsonl")
+    if pipeline is not None:
+        _refuse_on_part(conn, search.pair, settings)
     watch = Watch(query_set.queries, options, settings)
     answers, blocks = None, []
     for block in watch.blocks():
@@ -130,7 +135,14 @@ def _by_queries(
         watch.look(answers)
     assert answers is not None
     vectors = [np.concatenate(side) for side in zip(*blocks, strict=True)]
-    part = _part(conn, search.pair, answers, settings)
+    part = _part(conn, search.pair, answers.counts, settings)
+    own = None
+    if pipeline is not None:
+        queries = answers.judged.queries
+        with run.step(pipeline.name, 2 * len(queries)):
+            asked = ask_pipeline(conn, search, pipeline, queries, vectors)
+        rows = answers.counts.judged
+        own = measure_pipeline(pipeline.name, asked, answers.judged, rows, options, settings, watch.inference)
     indexes: tuple[IndexCheck | None, ...] = (None, None)
     # On a part the index would be compared with rows that it holds beside those that were judged.
     if options.check_indexes and part == 1:
@@ -150,7 +162,34 @@ def _by_queries(
         inference=watch.inference,
         deciding=watch.deciding,
         sequential=watch.sequential,
+        pipeline=own,
     )
+
+
+def _pipeline(options: Options) -> Pipeline | None:
+    if options.pipeline is not None and options.pipeline_sql is not None:
+        raise UsageError("your own search is one of two: a function, or SQL")
+    if options.pipeline is not None:
+        return load_pipeline(options.pipeline)
+    if options.pipeline_sql is not None:
+        return Pipeline(name="your SQL", template=options.pipeline_sql)
+    return None
+
+
+def _refuse_for_rows(options: Options) -> None:
+    if options.until_decided:
+        raise UsageError("stored rows that serve as queries are all asked at once: leave out --until-decided")
+    if options.pipeline is not None or options.pipeline_sql is not None:
+        raise UsageError("stored rows that serve as queries have no words for your own search: leave out --pipeline")
+
+
+def _refuse_on_part(conn: Connection, pair: Pair, settings: Settings) -> None:
+    """Before a model is asked: the user's own search would find all rows through one slot, few through the other."""
+    if (part := _part(conn, pair, count_pair(conn, pair), settings)) < 1:
+        raise RefusedError(
+            f"{pair.target.name} holds {part:.0%} of the rows: your own search through it would be compared with one"
+            f" over all of them. Finish embedmig reembed {pair.collection.name} first, or leave out --pipeline"
+        )
 
 
 def _embed(conn: Connection, pair: Pair, queries: Sequence[Query], run: Run) -> tuple[Floats, Floats]:
@@ -178,7 +217,7 @@ def _by_rows(
         pair=search.pair,
         query_set=asked,
         answers=answers,
-        part=_part(conn, search.pair, answers, settings),
+        part=_part(conn, search.pair, answers.counts, settings),
         indexes=(None, None),
         target_quality_alone=_target_alone(conn, search, query_set, settings, run),
         seconds=run.seconds,
@@ -218,9 +257,8 @@ def _rows_as_queries(pair: Pair, options: Options) -> int | None:
     return options.rows_as_queries or (_ROWS_WHEN_GONE if gone else None)
 
 
-def _part(conn: Connection, pair: Pair, answers: Answers, settings: Settings) -> float:
+def _part(conn: Connection, pair: Pair, counts: PairCounts, settings: Settings) -> float:
     """The share of the rows served today that were judged; a tail that completeness allows is no part."""
-    counts = answers.counts
     served = counts.judged + counts.only_source
     lacking = counts.only_source - count_ignored(conn, pair.target)
     return 1.0 if lacking <= tail_allowed(served, settings) else counts.judged / served

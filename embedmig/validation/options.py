@@ -21,5 +21,9 @@ class Options:
     """So many stored rows serve as queries, by their vectors; with a model gone it happens of itself."""
     until_decided: bool = False
     """Ask block after block in a random order, and stop once the verdict stands; intervals then hold at every look."""
+    pipeline: str | None = None
+    """package.module:function, the user's own search: called with the query and the slot's name, gives keys."""
+    pipeline_sql: str | None = None
+    """The same as a SELECT of keys: see docs/validation.md."""
     seed: int = 0
     """Of the sample of rows, and of the order of the queries."""

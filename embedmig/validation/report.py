@@ -113,6 +113,21 @@ class CutoffAdvice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PipelineResult:
+    """The same measures after the user's own search."""
+
+    name: str
+    agreement: Agreement
+    quality: tuple[Quality, ...]
+    """Empty where nobody judged."""
+    source_p50_ms: float
+    target_p50_ms: float
+    source_empty: int
+    """How many queries found nothing through the old slot."""
+    target_empty: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What was known after so many queries."""
 
@@ -166,6 +181,8 @@ class ValidationReport:
     """What the verdict was measured by."""
     sequential: Sequential | None = None
     """None: all queries were asked, and looked at once."""
+    pipeline: PipelineResult | None = None
+    """None: the user's own search was not asked."""
 
     @property
     def passed(self) -> bool:

@@ -88,6 +88,17 @@ def judge(
     return Verdict(outcome=outcome, sentence=sentence, reasons=tuple(reasons), queries_needed=needed)
 
 
+def judge_pipeline(verdict: Verdict, name: str, overlap: Estimate, quality: Estimate | None) -> Verdict:
+    """The verdict with what the user's own search made of it: a pass is none where that got significantly worse."""
+    gained = "" if quality is None else f", nDCG@10 changes by {_signed(quality)}"
+    reasons = (*verdict.reasons, f"after {name}: overlap@10 is {overlap}{gained}")
+    if not verdict.outcome.passed or quality is None or quality.high >= 0:
+        return replace(verdict, reasons=reasons)
+    passed = verdict.outcome.value.replace("_", " ")
+    sentence = f"investigate: by itself it would {passed}, but after {name} nDCG@10 is worse by {_signed(quality)}"
+    return replace(verdict, outcome=Outcome.INVESTIGATE, sentence=sentence, reasons=reasons)
+
+
 def is_settled(
     verdict: Verdict, overlap: Estimate, quality: Estimate | None, thresholds: Thresholds, *, rows: int
 ) -> bool:

@@ -8,8 +8,9 @@ from embedmig.validation.analysis import Judged, Scores
 from embedmig.validation.inference import Inference
 from embedmig.validation.intervals import Estimate
 from embedmig.validation.options import Options
+from embedmig.validation.pipelines import PipelineAnswers
 from embedmig.validation.quality import DECIDING, Quality
-from embedmig.validation.report import Agreement
+from embedmig.validation.report import Agreement, PipelineResult
 from embedmig.validation.strata import Stratum
 from embedmig.validation.verdict import Thresholds, Verdict, judge
 
@@ -57,6 +58,25 @@ def weigh(
     gain = deciding_difference(quality)
     verdict = judge(agreement.overlap[analysis.SHOWN], gain, strata, thresholds_of(settings), rows=rows)
     return Weighed(scores=scores, agreement=agreement, quality=quality, strata=tuple(strata), verdict=verdict)
+
+
+def measure_pipeline(
+    name: str, asked: PipelineAnswers, judged: Judged, rows: int, options: Options, settings: Settings,
+    inference: Inference,
+) -> PipelineResult:  # fmt: skip
+    """Agreement and quality of what the user's own search found. ``judged``: the same queries, answered exactly."""
+    source, target = asked.rankings
+    found = Judged(queries=judged.queries, source=source, target=target)
+    weighed = weigh(found, rows, options, settings, inference)
+    return PipelineResult(
+        name=name,
+        agreement=weighed.agreement,
+        quality=weighed.quality,
+        source_p50_ms=asked.p50_ms[0],
+        target_p50_ms=asked.p50_ms[1],
+        source_empty=sum(not ranking.keys for ranking in source),
+        target_empty=sum(not ranking.keys for ranking in target),
+    )
 
 
 def depths_within(rows: int, options: Options) -> list[int]:

@@ -52,7 +52,8 @@ def render_page(
 def _facts(report: ValidationReport, texts: Mapping[Key, str], changed: int) -> dict[str, Any]:
     sides = (report.source, report.target)
     most = [one for one in report.results if one.overlap < 1 or _order(one) != _order(one, new=True)][:changed]
-    gaps = [one.difference for one in report.quality]
+    judged = [*report.quality, *(report.pipeline.quality if report.pipeline else ())]
+    gaps = [one.difference for one in judged]
     embedding = {side.model: report.seconds.get(f"embed by {side.model}") for side in sides}
     same_scale = report.source.distance == report.target.distance
     said = report.verdict.sentence.partition(": ")[2] or report.verdict.sentence
