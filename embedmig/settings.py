@@ -77,6 +77,23 @@ class Settings(BaseSettings):
     """How long nothing may have been answered from the source before contract."""
     audit_cosine: Share = 0.999
 
+    batch_aim_s: Positive = 1.0
+    """reembed --batch-size auto: how long writing a batch is to take."""
+    throttle_every_s: Positive = 5.0
+    """reembed --throttle: how often it asks whether the database suffers."""
+    throttle_longest_s: Positive = 600.0
+    """After so long it lets one batch through all the same, and goes on waiting."""
+    throttle_replica_lag_s: Positive = 30.0
+    throttle_running_queries: Annotated[int, Field(ge=0)] = 50
+    throttle_wal_files: Annotated[int, Field(ge=0)] = 100
+    throttle_retained_mb: Positive = 4096.0
+    throttle_vacuum: bool = True
+    """Wait while a vacuum is at work on the table."""
+    throttle_dead_share: Share = 0.25
+    throttle_canary_factor: Annotated[float, Field(ge=1)] = 2.0
+    throttle_sql: str | None = None
+    """A query of one's own: wait while it answers true, a number above 0, or a text."""
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from embedmig import errors
+from embedmig.backfill.gate import Gate
+from embedmig.backfill.job_models import Loader
 from embedmig.backfill.pipeline import WorkerOptions
-from embedmig.backfill.worker import Loader, WorkerStats, run_worker
+from embedmig.backfill.worker import WorkerStats, run_worker
 from embedmig.db import Database
 from embedmig.errors import EmbedmigError, ProviderError
 from embedmig.types import Collection, Slot
@@ -30,6 +33,10 @@ class WorkerCrew(Protocol):
         """What each has to say."""
         ...
 
+    def hold(self, reason: str | None) -> None:
+        """Lets them wait between batches while there is a reason to."""
+        ...
+
     def stop(self) -> None:
         """Lets them finish what is embedded, and waits for that."""
         ...
@@ -42,11 +49,14 @@ class ThreadCrew:
         self, db: Database, collection: Collection, slots: Sequence[Slot], options: WorkerOptions, load: Loader
     ) -> None:
         self._stop, self._stats = threading.Event(), WorkerStats()
+        self._gate = Gate(longest_s=options.longest_hold_s)
         self._error: BaseException | None = None
 
         def work() -> None:
             try:
-                run_worker(db, collection, slots, self._stop, options=options, stats=self._stats, load=load)
+                run_worker(
+                    db, collection, slots, self._stop, options=options, stats=self._stats, load=load, gate=self._gate
+                )
             except BaseException as error:  # noqa: BLE001
                 self._error = error
 
@@ -59,6 +69,9 @@ class ThreadCrew:
 
     def stats(self) -> list[WorkerStats]:
         return [self._stats]
+
+    def hold(self, reason: str | None) -> None:
+        self._gate.hold(reason)
 
     def stop(self) -> None:
         self._stop.set()
@@ -81,11 +94,15 @@ class ProcessCrew:
             "queue_keys": options.queue_keys,
             "embed_threads": options.embed_threads,
             "fingerprint_every_s": options.fingerprint_every_s,
+            "aim_s": options.aim_s,
+            "longest_hold_s": options.longest_hold_s,
             "rows": options.size.rows,
             "text_bytes": options.size.text_bytes,
         }
         self._url, self._workers = db.url, workers
         self._restarts = 0
+        self._reason: str | None = None
+        self._ended: list[WorkerStats] = []
         self._members = [_Member(self._url, self._task, place, workers) for place in range(workers)]
 
     def check(self) -> None:
@@ -99,10 +116,19 @@ class ProcessCrew:
                         f"a worker process was killed {self._restarts} times (exit {member.exit_code}):"
                         " is there enough memory for so many workers? Try fewer --workers"
                     )
+                member.wait()
+                self._ended.append(member.stats)
                 self._members[place] = _Member(self._url, self._task, place, self._workers)
+                self._members[place].hold(self._reason)
 
     def stats(self) -> list[WorkerStats]:
-        return [member.stats for member in self._members]
+        return [*self._ended, *(member.stats for member in self._members)]
+
+    def hold(self, reason: str | None) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            for member in self._members:
+                member.hold(reason)
 
     def stop(self) -> None:
         for member in self._members:
@@ -140,12 +166,19 @@ class _Member:
     def exit_code(self) -> int | None:
         return self._process.returncode
 
+    def hold(self, reason: str | None) -> None:
+        self._say({"hold": reason})
+
     def ask_to_stop(self) -> None:
         self._say({"stop": True})
 
     def wait(self) -> None:
         self._process.wait()
         self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None

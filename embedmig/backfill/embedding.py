@@ -1,6 +1,7 @@
 """Embeds the texts of a group: each distinct text once, a failing batch again as a batch, a poison row alone."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ import numpy as np
 from embedmig.backfill.groups import Group
 from embedmig.backfill.tokens import TokenCounter
 from embedmig.backfill.vector_cache import VectorCache
-from embedmig.embedders import Embedder, validate_vectors
+from embedmig.embedders import Embedder, Usage, validate_vectors
+from embedmig.embedders.fingerprint import LOOSEST_TOLERANCE, lowest_agreement
+from embedmig.embedders.probes import PROBES
 from embedmig.errors import (
     FingerprintError,
     InputRejectedError,
@@ -41,7 +44,7 @@ class Embedded:
 
 @dataclass(kw_only=True)
 class SlotEmbedder:
-    """A model at work for one slot."""
+    """A model at work for one slot. Several threads may share it."""
 
     model: Model
     vector_type: str
@@ -51,30 +54,81 @@ class SlotEmbedder:
     repeated: int = 0
     """Rows that needed no model call, because another row had the same text."""
     sleep: Sleep = time.sleep
+    probe: Floats | None = None
+    """What the model must give for the first probe text (d,): every batch then carries that text along, so that weights
+    changed behind the name are found before a vector of theirs is written. None: they cannot change under us."""
+    threads: int = 1
+    """So many calls at once keep the model busy; more wait for their turn."""
+    characters: int = 0
+    """Of the texts embedded so far."""
+    counted: int = 0
+    """Their tokens."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    turn: threading.BoundedSemaphore = field(init=False)
+    """Held while the model is called."""
+    _billed: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        self.turn = threading.BoundedSemaphore(self.threads)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the model counts itself; None when it does not."""
+        usage: Usage | None = getattr(self.embedder, "usage", None)
+        return usage
+
+    def take_billed(self) -> int | None:
+        """Tokens billed since this was last asked; None for a model that does not count."""
+        usage = self.usage
+        if usage is None:
+            return None
+        with self.lock:
+            taken, self._billed = usage - self._billed, usage
+        return max(0, taken.tokens)
 
 
 def embed_group(group: Group, work: SlotEmbedder) -> None:
     """Fills in the group's vectors, reasons and tokens. Raises ProviderError when the model itself is down."""
     rows = group.to_embed
     places, texts, hashes = _distinct(group, rows)
-    known = [work.cache.find(text_hash) for text_hash in hashes]
+    with work.lock:
+        known = [work.cache.find(text_hash) for text_hash in hashes]
     fresh = [place for place, vector in enumerate(known) if vector is None]
-    work.repeated += len(rows) - len(fresh)
-    embedded = embed_texts(work, [texts[place] for place in fresh])
+    with work.turn:
+        embedded = _embed_proven(work, [texts[place] for place in fresh])
     vectors = np.empty((len(texts), work.model.dimensions), dtype=np.float32)
     vectors[fresh] = embedded.vectors
     for place, vector in enumerate(known):
         if vector is not None:
             vectors[place] = vector
     reasons = {fresh[index]: reason for index, reason in embedded.reasons.items()}
-    for place in fresh:
-        if place not in reasons:
-            work.cache.keep(hashes[place], vectors[place])
+    with work.lock:
+        work.repeated += len(rows) - len(fresh)
+        for place in fresh:
+            if place not in reasons:
+                work.cache.keep(hashes[place], vectors[place])
+        counted = work.tokens.count([texts[place] for place in fresh])
+        work.characters += sum(len(texts[place]) for place in fresh)
+        work.counted += counted
     good = [index for index, place in enumerate(places) if place not in reasons]
     group.reasons = {rows[index]: reasons[place] for index, place in enumerate(places) if place in reasons}
     group.written = [rows[index] for index in good]
     group.vectors = vectors[[places[index] for index in good]]
-    group.tokens = work.tokens.count([texts[place] for place in fresh])
+    billed = work.take_billed()
+    group.tokens = counted if billed is None else billed
+
+
+def _embed_proven(work: SlotEmbedder, texts: Sequence[str]) -> Embedded:
+    """Raises FingerprintError when the probe that went along came back as another model's."""
+    if work.probe is None or not texts:
+        return embed_texts(work, texts)
+    embedded = embed_texts(work, [*texts, PROBES[0]])
+    last = len(texts)
+    if embedded.reasons.pop(last, None) is None:
+        cosine = lowest_agreement(embedded.vectors[last:], work.probe[None, :])
+        if not cosine >= LOOSEST_TOLERANCE:
+            raise FingerprintError(model=work.model.key, cosine=cosine, tolerance=LOOSEST_TOLERANCE)
+    return Embedded(vectors=embedded.vectors[:last], reasons=embedded.reasons)
 
 
 def _distinct(group: Group, rows: Sequence[int]) -> tuple[list[int], list[str], list[bytes]]:

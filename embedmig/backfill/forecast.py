@@ -17,6 +17,7 @@ _PAGES_FOR_ROWS = 20_000
 _SAMPLE_TEXTS = 400
 _BATCH = 32
 _MEASURE_S = 3.0
+_CHARACTERS_A_TOKEN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,14 @@ def sample_texts(conn: Connection, collection: Collection, rows: int, count: int
         sql.Literal(count),
     )
     return [row["text"] for row in conn.execute(statement, {})]
+
+
+def mean_characters(conn: Connection, collection: Collection, model: Model, rows: int) -> float | None:
+    """Characters of a text that the model reads, by a sample of ``rows`` (the table's, about); None without texts."""
+    texts = sample_texts(conn, collection, rows)
+    limit = None if model.max_tokens is None else model.max_tokens * _CHARACTERS_A_TOKEN
+    lengths = [len(text) if limit is None else min(len(text), limit) for text in texts]
+    return sum(lengths) / len(lengths) if lengths else None
 
 
 def _pages(rows: int, *, exact: bool) -> sql.Composable:

@@ -106,6 +106,12 @@ def estimate_tuples_per_page(conn: Connection, collection: Collection) -> float:
     return max(1.0, float(row["rows"] / row["pages"]))
 
 
+def estimate_rows(conn: Connection, collection: Collection) -> int:
+    """Rows of the user's table by its statistics; 0 when there are none."""
+    row = conn.execute(QUERIES["table_shape"], {"schema": collection.schema, "table": collection.table}).fetchone()
+    return 0 if row is None else int(row["rows"])
+
+
 def _open_job(conn: Connection, slot: Slot) -> int:
     row = conn.execute(QUERIES["open_job"], {"slot_id": slot.id}).fetchone()
     assert row is not None

@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from embedmig.backfill.batch_size import BatchSizer
 from embedmig.backfill.chunks import Claimant, claim_chunk, end_stuck_writers, release_chunks, renew_leases
 from embedmig.backfill.embedding import SlotEmbedder, embed_group
 from embedmig.backfill.fetching import claimed, fetch_groups
+from embedmig.backfill.gate import Gate
 from embedmig.backfill.groups import Group, Lease
 from embedmig.backfill.reading import Source
 from embedmig.backfill.slices import GroupSize
 from embedmig.backfill.targets import Target
 from embedmig.backfill.writing import Written, write_group
 from embedmig.db import Connection
-from embedmig.errors import LeaseLostError
+from embedmig.errors import LeaseLostError, ProviderUnavailableError
 
 T = TypeVar("T")
 
@@ -39,8 +41,12 @@ class WorkerOptions:
     idle_s: float = 0.25
     """How long to wait when there is nothing to claim."""
     queue_keys: int = 512
-    embed_threads: int = 1
-    """More than one for models that answer over a network."""
+    embed_threads: int | None = None
+    """Calls of a model at once; None: as many as it says keep it busy, more than one for those behind a network."""
+    aim_s: float | None = None
+    """How long writing a batch is to take: its size follows; None: the size stays."""
+    longest_hold_s: float = 600.0
+    """After so long behind a closed gate one batch is let through."""
     fingerprint_every_s: float = 600.0
 
 
@@ -61,6 +67,10 @@ class Crew:
     options: WorkerOptions
     on_written: Callable[[Group, Written, float], None]
     """Told of every group, with the seconds that its transaction took."""
+    gate: Gate = field(default_factory=Gate)
+    """Closed while the database suffers."""
+    halted: threading.Event = field(default_factory=threading.Event)
+    """Set when a stage failed."""
 
 
 class HaltedError(Exception):
@@ -70,9 +80,9 @@ class HaltedError(Exception):
 class _State:
     """What the stages tell each other: that one failed, and which leases are held."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, failed: threading.Event) -> None:
         self.stop = stop
-        self.failed = threading.Event()
+        self.failed = failed
         self.error: BaseException | None = None
         self._leases: dict[int, Lease] = {}
         self._lock = threading.Lock()
@@ -128,24 +138,25 @@ def run_pipeline(crew: Crew, stop: threading.Event) -> None:
     Raises what a stage raised, after all of them ended; chunks then wait for their leases to run out, unless the
     connection still allows giving them back.
     """
-    state = _State(stop)
+    state = _State(stop, crew.halted)
+    sizer = BatchSizer(crew.options.size, crew.options.aim_s)
     to_embed: _Channel[Group] = _Channel(state, _BETWEEN)
     to_write: _Channel[Group] = _Channel(state, _BETWEEN)
-    count = crew.options.embed_threads
     pulse_stop = threading.Event()
+    embedders = _Embedders(crew, state, to_embed, to_write)
     threads = [
-        _start(state, "reader", lambda: _read(crew, state, to_embed, count)),
-        *(_start(state, f"embedder {n}", lambda: _embed(crew, state, to_embed, to_write)) for n in range(count)),
+        _start(state, "reader", lambda: _read(crew, state, to_embed, sizer)),
         _start(state, "heartbeat", lambda: _beat(crew, state, pulse_stop)),
     ]
+    embedders.grow_to(1)
     try:
-        _write(crew, state, to_write, count)
+        _write(crew, state, to_write, sizer)
     except HaltedError:
         pass
     except BaseException as error:  # noqa: BLE001
         state.fail(error)
     pulse_stop.set()
-    for thread in threads:
+    for thread in (*threads, *embedders.threads):
         thread.join()
     _give_back(crew, state)
     if state.error is not None:
@@ -166,9 +177,10 @@ def _start(state: _State, name: str, work: Callable[[], None]) -> threading.Thre
     return thread
 
 
-def _read(crew: Crew, state: _State, out: _Channel[Group], embedders: int) -> None:
+def _read(crew: Crew, state: _State, out: _Channel[Group], sizer: BatchSizer) -> None:
     idle = 0
     while not state.stop.is_set():
+        crew.gate.wait(state.stop, state.failed)
         chunk = claim_chunk(crew.reader, list(crew.sources), crew.claimant)
         if chunk is None:
             if state.failed.is_set():
@@ -183,34 +195,62 @@ def _read(crew: Crew, state: _State, out: _Channel[Group], embedders: int) -> No
         state.hold(lease)
         source = crew.sources[chunk.slot_id]
         options = crew.options
-        for group in fetch_groups(crew.reader, source, lease, options.size, queue_keys=options.queue_keys):
+        for group in fetch_groups(crew.reader, source, lease, sizer.size, queue_keys=options.queue_keys):
             out.put(group)
             if state.stop.is_set() or lease.lost:
                 break
-    for _ in range(embedders):
-        out.put(None)
-
-
-def _embed(crew: Crew, state: _State, inbox: _Channel[Group], out: _Channel[Group]) -> None:
-    while (group := inbox.get()) is not None:
-        if group.lease.lost or (state.stop.is_set() and group.to_embed):
-            continue
-        embed_group(group, crew.embedder_of(group.source))
-        out.put(group)
     out.put(None)
 
 
-def _write(crew: Crew, state: _State, inbox: _Channel[Group], embedders: int) -> None:
-    running = embedders
-    while running:
-        group = inbox.get()
-        if group is None:
-            running -= 1
-        elif not group.lease.lost:
-            _write_held(crew, state, group)
+class _Embedders:
+    """The threads that embed: one, and more once a model is loaded that wants more calls at once."""
+
+    def __init__(self, crew: Crew, state: _State, inbox: _Channel[Group], out: _Channel[Group]) -> None:
+        self.threads: list[threading.Thread] = []
+        self._crew, self._state, self._inbox, self._out = crew, state, inbox, out
+        self._lock, self._running = threading.Lock(), 0
+
+    def grow_to(self, count: int) -> None:
+        with self._lock:
+            while self._running < count:
+                self._running += 1
+                self.threads.append(_start(self._state, f"embedder {self._running}", self._work))
+
+    def _work(self) -> None:
+        while (group := self._inbox.get()) is not None:
+            if group.lease.lost or self._is_late(group):
+                continue
+            work = self._crew.embedder_of(group.source)
+            self.grow_to(self._crew.options.embed_threads or work.threads)
+            try:
+                embed_group(group, work)
+            except ProviderUnavailableError:
+                # Its waits end when the worker is to stop: then nothing is wrong, and the row is the next run's.
+                if not self._state.stop.is_set():
+                    raise
+                continue
+            self._out.put(group)
+        self._leave()
+
+    def _is_late(self, group: Group) -> bool:
+        return self._state.stop.is_set() and bool(group.to_embed)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            last = self._running == 0
+        # The reader says once that it is done: each passes that on to the next, the last to the writer.
+        (self._out if last else self._inbox).put(None)
 
 
-def _write_held(crew: Crew, state: _State, group: Group) -> None:
+def _write(crew: Crew, state: _State, inbox: _Channel[Group], sizer: BatchSizer) -> None:
+    while (group := inbox.get()) is not None:
+        if not group.lease.lost:
+            crew.gate.wait(state.stop, state.failed)
+            _write_held(crew, state, group, sizer)
+
+
+def _write_held(crew: Crew, state: _State, group: Group, sizer: BatchSizer) -> None:
     target, began = crew.targets[group.source.slot.id], time.monotonic()
     try:
         written = write_group(crew.writer, target, group, lease_s=crew.options.lease_s, rest_s=crew.options.rest_s)
@@ -220,7 +260,10 @@ def _write_held(crew: Crew, state: _State, group: Group) -> None:
         return
     if group.lease.count_written():
         state.let_go(group.lease)
-    crew.on_written(group, written, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    if group.entries is None:
+        sizer.note(len(group.actions), seconds)
+    crew.on_written(group, written, seconds)
 
 
 def _beat(crew: Crew, state: _State, stop: threading.Event) -> None:

@@ -66,6 +66,9 @@ class ReembedProgress:
     rows_per_s: float
     tokens_per_s: float
     eta_s: float | None
+    """By the length of the texts that are left, from a sample of them; None before anything is measured."""
+    cost: float | None
+    """In this run, in the currency of the models' prices; None without one."""
     queued: int
     """Entries of the queue: the lag in rows, about."""
     lag_s: float
@@ -93,13 +96,16 @@ def fetch_now(conn: Connection) -> datetime:
 
 
 class Speed:
-    """Rows and tokens a second over the last half minute."""
+    """Rows and tokens a second over the last half minute, from when something was first done: loading a model is no
+    part of it."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int, int]] = deque()
 
     def note(self, seconds: float, rows: int, tokens: int) -> tuple[float, float]:
         """Takes in the totals at ``seconds``; gives the rates (rows, tokens)."""
+        if len(self._points) == 1 and self._points[0][1:] == (rows, tokens):
+            self._points.clear()
         self._points.append((seconds, rows, tokens))
         while len(self._points) > 2 and seconds - self._points[0][0] > _WINDOW_S:
             self._points.popleft()
@@ -120,6 +126,10 @@ class ProgressMeter:
         self._began, self._speed = time.monotonic(), Speed()
         self._before: dict[int, WorkLeft] = {}
         """Each slot's numbers when the run first saw it."""
+        self.held_back: str | None = None
+        """What the throttle says; shown with the next step."""
+        self.mean_characters: float | None = None
+        """Of the texts to be embedded, by a sample; None: not known."""
 
     def read(
         self,
@@ -149,6 +159,7 @@ class ProgressMeter:
         tokens = sum(left.tokens for left in work) - sum(left.tokens for left in before)
         rows_per_s, tokens_per_s = self._speed.note(seconds, rows, tokens)
         planned, done = sum(left.target_rows for left in work), sum(left.rows_done for left in work)
+        costs = [_cost(slot, left.tokens - first.tokens) for slot, left, first in zip(slots, work, before, strict=True)]
         hot = [stat.hot_share for stat in stats if stat.hot_share is not None]
         return ReembedProgress(
             collection=self._collection,
@@ -160,10 +171,52 @@ class ProgressMeter:
             tokens=tokens,
             rows_per_s=rows_per_s,
             tokens_per_s=tokens_per_s,
-            eta_s=(planned - done) / rows_per_s if rows_per_s > 0 and planned > done else None,
+            eta_s=seconds_left(
+                planned - done,
+                rows_per_s=rows_per_s,
+                tokens_per_s=tokens_per_s,
+                mean_tokens=self._mean_tokens(stats),
+                seen=rows / planned if planned else 1.0,
+            ),
+            cost=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,
             queued=sum(left.queued for left in work),
             lag_s=max((left.lag_s for left in work), default=0.0),
             failures=sum(left.failures for left in work),
             hot_share=min(hot, default=None),
-            held_back=_COLLAPSED if any(stat.hot_collapsed for stat in stats) else None,
+            held_back=self.held_back or (_COLLAPSED if any(stat.hot_collapsed for stat in stats) else None),
         )
+
+    def _mean_tokens(self, stats: Sequence[WorkerStats]) -> float | None:
+        """Tokens a row of those planned, by the sample's length and what our workers counted in what they embedded."""
+        characters, counted = sum(stat.characters for stat in stats), sum(stat.counted for stat in stats)
+        if self.mean_characters is None or not counted:
+            return None
+        return self.mean_characters * counted / characters
+
+
+def _cost(slot: Slot, tokens: int) -> float | None:
+    price = slot.model.price_per_million_tokens
+    return None if price is None else tokens * price / 1e6
+
+
+def seconds_left(
+    rows_left: int,
+    *,
+    rows_per_s: float,
+    tokens_per_s: float,
+    mean_tokens: float | None,
+    seen: float,
+) -> float | None:
+    """How long the rest takes. Pure.
+
+    By tokens, where a sample says how many the texts have: a chunk's short texts come first, so that rows a second are
+    far too good at the start. By rows without a sample, and the more the larger the share ``seen`` (0 to 1) is already.
+    """
+    if rows_left <= 0 or rows_per_s <= 0:
+        return None
+    by_rows = rows_left / rows_per_s
+    if mean_tokens is None or tokens_per_s <= 0:
+        return by_rows
+    seen = min(1.0, seen)
+    by_tokens = rows_left * mean_tokens / tokens_per_s
+    return seen * by_rows + (1 - seen) * by_tokens

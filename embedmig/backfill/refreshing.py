@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from embedmig.backfill.chunks import Claimant, claim_bucket, ensure_buckets, release_chunks
 from embedmig.backfill.embedding import SlotEmbedder, embed_group
 from embedmig.backfill.fetching import claimed, fetch_queued
+from embedmig.backfill.job_models import Loader
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.keys import accept_raw_arrays
 from embedmig.backfill.queue import QUERIES, look_at_bucket, queue_key
@@ -16,7 +17,7 @@ from embedmig.backfill.slots import maintained_slots
 from embedmig.backfill.targets import Target, open_target
 from embedmig.backfill.tokens import TokenCounter
 from embedmig.backfill.vector_cache import VectorCache
-from embedmig.backfill.worker import Loader, name_worker
+from embedmig.backfill.worker import name_worker
 from embedmig.backfill.writing import write_group
 from embedmig.db import Connection, Database
 from embedmig.embedders import load_embedder

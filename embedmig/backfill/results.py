@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from embedmig.backfill.budget import Budget, Spent
 from embedmig.backfill.census import Census
+from embedmig.backfill.job_models import Loader
 from embedmig.backfill.pipeline import WorkerOptions
 from embedmig.backfill.progress import ReembedProgress
-from embedmig.backfill.worker import Loader
 from embedmig.embedders import load_embedder
 
 OnProgress = Callable[[ReembedProgress], object]
@@ -19,6 +20,10 @@ class RunOptions:
     follow: bool = False
     until: float | None = None
     """Stop when this share (0 to 1) of the rows is done."""
+    budget: Budget = field(default_factory=Budget)
+    """What the job may take over all its runs; what is said here changes what was said before."""
+    throttle: bool = False
+    """Watch the database's health, and wait between batches while it suffers."""
     workers: int = 1
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     load: Loader = load_embedder
@@ -42,14 +47,27 @@ class ReembedResult:
 
     collection: str
     outcome: str
-    """done; part: as much as was asked for; unfinished: rows kept turning up; interrupted, cancelled. All but the first
-    are gone on with by running it again."""
+    """done; part: as much as was asked for; unfinished: rows kept turning up; budget: what it may take is taken;
+    interrupted, cancelled. All but the first are gone on with by running it again."""
     slots: tuple[SlotOutcome, ...]
     """Empty when interrupted: counting would have taken its time."""
     rows: int
     """Vectors written in this run, by all workers."""
     tokens: int
-    """About: by samples and lengths."""
+    """Of this run, by all workers; about, by samples and lengths, unless ``tokens_are_billed``."""
+    tokens_are_billed: bool
+    """The provider counted them."""
+    cost: float | None
+    """Of this run, in the currency of the models' prices; None without one."""
+    requests: int
+    retries: int
+    """Requests that this run's own workers sent to a provider, and those of them sent because another failed."""
+    budget_reached: str | None
+    """Which limit of the job's budget ended the run."""
+    spent: Spent
+    """By the open jobs over all runs; zeros once they are done."""
+    not_watched: tuple[str, ...]
+    """Health indicators of the throttle that could not be read, and why."""
     seconds: float
     rows_per_s: float
     """Over the whole run, planning and checking included."""

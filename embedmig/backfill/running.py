@@ -3,18 +3,24 @@
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from embedmig.backfill.budget import exhausted, fetch_spent, find_budget, set_budget
 from embedmig.backfill.closing import close_slots, sum_up_slots
 from embedmig.backfill.crews import ProcessCrew, ThreadCrew, WorkerCrew
+from embedmig.backfill.forecast import mean_characters
+from embedmig.backfill.health import HealthWatch
+from embedmig.backfill.job_control import is_paused, was_cancelled
+from embedmig.backfill.jobs import estimate_rows, find_job
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.planning import plan_slots
 from embedmig.backfill.progress import ProgressMeter, WorkLeft, fetch_now
 from embedmig.backfill.results import OnProgress, ReembedResult, RunOptions
-from embedmig.backfill.slots import maintained_slots
+from embedmig.backfill.runs import RunReport
+from embedmig.backfill.slots import maintained_slots, slot_to_fill
 from embedmig.backfill.worker import PATIENCE_S, WorkerStats, is_outage
 from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database
@@ -32,6 +38,7 @@ _ROUNDS = 5
 """So often what turned up is planned again, before the rest is left to the next run."""
 
 _SLOTS_CHANGED = "slots changed"
+_PAUSED = "paused"
 
 
 def reembed(
@@ -67,18 +74,35 @@ class _Run:
     ) -> None:
         self.db, self.collection, self.options, self.settings, self.stop = db, collection, options, settings, stop
         self.meter = ProgressMeter(collection.name, on_progress)
+        self.report = RunReport(collection, workers=options.workers, follow=options.follow)
+        self.health: HealthWatch | None = None
         self.slots: list[Slot] = []
         self.stats: list[WorkerStats] = []
+        self.past: list[WorkerStats] = []
+        """Of workers that ended: their counts are still the run's."""
+        self.planned_at: datetime
+        self.budget_reached: str | None = None
 
     def go(self) -> ReembedResult:
         """Rounds of planning and working, until nothing is left that this run can do."""
         try:
+            outcome = self._run()
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+        finally:
+            # What this run said of itself goes; a server that is gone has it expire.
+            with suppress(DatabaseError), self._connect() as conn:
+                self.report.end(conn)
+        return self._result(outcome)
+
+    def _run(self) -> str:
+        with ExitStack() as stack:
+            if self.options.throttle:
+                self.health = stack.enter_context(HealthWatch(self.db, self.collection, self.settings))
             outcome = self._fill()
             if outcome == "done" and self.options.follow:
                 outcome = self._follow()
-        except KeyboardInterrupt:
-            outcome = "interrupted"
-        return self._result(outcome)
+            return outcome
 
     def _fill(self) -> str:
         for _ in range(_ROUNDS):
@@ -105,7 +129,19 @@ class _Run:
             if not self.slots:
                 raise _nothing_to_embed(conn, self.collection)
             self.meter.read(conn, self.slots, "planning")
+            self.planned_at = fetch_now(conn)
             plan_slots(conn, self.collection, self.slots, self.options)
+            set_budget(conn, self.slots, self.options.budget)
+            if self.meter.mean_characters is None:
+                model, rows = (
+                    slot_to_fill(conn, self.collection, self.slots).model,
+                    estimate_rows(conn, self.collection),
+                )
+                self.meter.mean_characters = mean_characters(conn, self.collection, model, rows)
+
+    def _mean_characters(self, conn: Connection) -> float | None:
+        model = slot_to_fill(conn, self.collection, self.slots).model
+        return mean_characters(conn, self.collection, model, estimate_rows(conn, self.collection))
 
     def _close(self) -> bool:
         with self._connect() as conn:
@@ -113,13 +149,46 @@ class _Run:
             return close_slots(conn, self.collection, self.slots, self.settings)
 
     def _work(self, *, follow: bool) -> str:
-        """Lets workers work until all is done that can be, or the run is to end. Gives how it ended."""
-        crew = self._start()
-        try:
-            return self._watch(_Watch(self, crew, follow=follow))
-        finally:
-            crew.stop()
-            self.stats = crew.stats()
+        """Lets workers work until all is done that can be, or the run is to end. Gives how it ended. While the job is
+        paused there are no workers: their models' memory is free, and nothing is held."""
+        while (outcome := self._wait_for_leave()) is None:
+            crew = self._start()
+            try:
+                outcome = self._watch(_Watch(self, crew, follow=follow))
+            finally:
+                crew.stop()
+                self.stats = [*self.past, *crew.stats()]
+                self.past = [replace(stat, hot_collapsed=False) for stat in self.stats]
+                self._say_last()
+            if outcome != _PAUSED:
+                break
+        return outcome
+
+    def _wait_for_leave(self) -> str | None:
+        """None once the job may be worked on; else how the run ends."""
+        with self._connect() as conn:
+            while True:
+                if was_cancelled(conn, self.slots, self.planned_at):
+                    return "cancelled"
+                if not is_paused(conn, self.slots):
+                    return "budget" if self.reached_budget(conn) else None
+                self.meter.read(conn, self.slots, "paused", stats=self.stats)
+                self.report.say(conn, self.slots, self.meter.last, self.stats, worked=False)
+                if self.stop.wait(_STEP_S):
+                    return "interrupted"
+
+    def reached_budget(self, conn: Connection) -> bool:
+        """Whether the job has taken what it may, by all its runs; ``budget_reached`` then says which limit."""
+        jobs = [find_job(conn, slot) for slot in self.slots]
+        left = any(job is not None and job.open for job in jobs)
+        self.budget_reached = exhausted(find_budget(conn, self.slots), fetch_spent(conn, self.slots)) if left else None
+        return self.budget_reached is not None
+
+    def _say_last(self) -> None:
+        """What was used between the last step and the end belongs to the job, too."""
+        with suppress(DatabaseError), self._connect() as conn:
+            self.meter.read(conn, self.slots, "stopping", stats=self.stats)
+            self.report.say(conn, self.slots, self.meter.last, self.stats, worked=True, at_once=True)
 
     def _start(self) -> WorkerCrew:
         options = self.options
@@ -143,10 +212,11 @@ class _Run:
                     return "interrupted"
 
     def _result(self, outcome: str) -> ReembedResult:
-        counted = outcome in ("done", "part", "unfinished")
+        counted = outcome in ("done", "part", "unfinished", "budget")
         with self._connect() as conn:
             self.meter.read(conn, self.slots, outcome, stats=self.stats)
             outcomes = sum_up_slots(conn, self.collection, self.slots) if counted else ()
+            spent = fetch_spent(conn, self.slots)
         last = self.meter.last
         return ReembedResult(
             collection=self.collection.name,
@@ -154,6 +224,14 @@ class _Run:
             slots=outcomes,
             rows=last.rows_written,
             tokens=last.tokens,
+            tokens_are_billed=any(stat.groups for stat in self.stats)
+            and all(stat.billed for stat in self.stats if stat.groups),
+            cost=last.cost,
+            requests=sum(stat.requests for stat in self.stats),
+            retries=sum(stat.retries for stat in self.stats),
+            budget_reached=self.budget_reached if outcome == "budget" else None,
+            spent=spent,
+            not_watched=() if self.health is None else self.health.not_watched,
             seconds=last.seconds,
             rows_per_s=last.rows_written / last.seconds if last.seconds else 0.0,
             failures=last.failures,
@@ -179,7 +257,10 @@ class _Watch:
             if self._workers_lost_their_slot(conn):
                 return _SLOTS_CHANGED
             phase = "following" if self.follow else "embedding" if self.filled_at is None else "draining"
-            work = self.run.meter.read(conn, self.run.slots, phase, since=self.filled_at, stats=self.crew.stats())
+            self._hold_back()
+            stats = [*self.run.past, *self.crew.stats()]
+            work = self.run.meter.read(conn, self.run.slots, phase, since=self.filled_at, stats=stats)
+            self.run.report.say(conn, self.run.slots, self.run.meter.last, stats, worked=True)
             ended = self._ended(conn, work)
             if ended is not None:
                 return ended
@@ -189,10 +270,14 @@ class _Watch:
     def _ended(self, conn: Connection, work: Sequence[WorkLeft]) -> str | None:
         if time.monotonic() - self.looked_at_slots > _LOOK_AT_SLOTS_S and self._slots_changed(conn):
             return _SLOTS_CHANGED
+        if any(left.state == "paused" for left in work):
+            return _PAUSED
+        if was_cancelled(conn, self.run.slots, self.run.planned_at):
+            return "cancelled"
+        if self.run.reached_budget(conn):
+            return "budget"
         if self.follow:
             return None
-        if any(left.state == "cancelled" for left in work):
-            return "cancelled"
         if not all(left.filled for left in work):
             return None
         if self.filled_at is None:
@@ -204,6 +289,12 @@ class _Watch:
         if self._slots_changed(conn):
             return _SLOTS_CHANGED
         return "part" if any(left.open_chunks for left in work) else "done"
+
+    def _hold_back(self) -> None:
+        """Passes on to the workers what the health watch says."""
+        if self.run.health is not None:
+            self.run.meter.held_back = self.run.health.reason
+            self.crew.hold(self.run.health.reason)
 
     def _workers_lost_their_slot(self, conn: Connection) -> bool:
         """True when a worker failed because its slot was dropped or renamed. Raises what else it failed with."""

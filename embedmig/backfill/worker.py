@@ -6,33 +6,29 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import psycopg
 
 from embedmig.backfill.chunks import Claimant
-from embedmig.backfill.embedding import SlotEmbedder
+from embedmig.backfill.gate import Gate
 from embedmig.backfill.groups import Group
 from embedmig.backfill.hot import HotWatch, has_ann_index
+from embedmig.backfill.job_models import JobModels, Loader
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.keys import accept_raw_arrays
 from embedmig.backfill.pipeline import Crew, WorkerOptions, run_pipeline
-from embedmig.backfill.reading import Source, open_source
+from embedmig.backfill.reading import open_source
 from embedmig.backfill.targets import open_target
-from embedmig.backfill.tokens import TokenCounter
-from embedmig.backfill.vector_cache import VectorCache
 from embedmig.backfill.writing import Written
-from embedmig.catalog.models import get_fingerprint
 from embedmig.db import Connection, Database
-from embedmig.embedders import Embedder, Fingerprint, check_fingerprint, load_embedder
+from embedmig.embedders import load_embedder
 from embedmig.errors import DatabaseError
-from embedmig.types import Collection, Model, Placement, Slot
+from embedmig.types import Collection, Placement, Slot
 
 PATIENCE_S = 60.0
 """How long a worker tries to reach a server that is gone."""
-
-Loader = Callable[[Model], Embedder]
 
 
 @dataclass
@@ -49,6 +45,14 @@ class WorkerStats:
     truncated: int = 0
     """Texts longer than the model takes."""
     outages: int = 0
+    requests: int = 0
+    retries: int = 0
+    """Requests to a provider, and those of them that were sent again."""
+    billed: bool = False
+    """The provider counts the tokens itself."""
+    characters: int = 0
+    counted: int = 0
+    """Characters of the texts embedded, and about how many tokens they have."""
 
 
 def run_worker(
@@ -61,6 +65,7 @@ def run_worker(
     stats: WorkerStats | None = None,
     load: Loader = load_embedder,
     patience_s: float = PATIENCE_S,
+    gate: Gate | None = None,
 ) -> None:
     """Works on all that is to be done for ``slots`` until ``stop`` is set, together with whoever else does.
 
@@ -68,11 +73,12 @@ def run_worker(
     raises DatabaseError else. Raises ProviderError (FingerprintError when the model changed) as the model does.
     """
     options, stats = options or WorkerOptions(), stats or WorkerStats()
-    models = _Models(load, options.fingerprint_every_s, stats)
-    try:
-        _work_through_outages(db, collection, slots, stop, options, stats, models, patience_s)
-    finally:
-        models.sum_up()
+    gate = gate or Gate(longest_s=options.longest_hold_s)
+    with JobModels(db, load, stop, check_every_s=options.fingerprint_every_s) as models:
+        try:
+            _work_through_outages(db, collection, slots, stop, options, stats, models, patience_s, gate)
+        finally:
+            _sum_up(models, stats)
 
 
 def _work_through_outages(
@@ -82,14 +88,15 @@ def _work_through_outages(
     stop: threading.Event,
     options: WorkerOptions,
     stats: WorkerStats,
-    models: "_Models",
+    models: JobModels,
     patience_s: float,
+    gate: Gate,
 ) -> None:
     down_since: float | None = None
     while not stop.is_set():
         groups = stats.groups
         try:
-            return _work(db, collection, slots, stop, options, stats, models)
+            return _work(db, collection, slots, stop, options, stats, models, gate)
         except DatabaseError as error:
             if not is_outage(error):
                 raise
@@ -115,7 +122,8 @@ def _work(
     stop: threading.Event,
     options: WorkerOptions,
     stats: WorkerStats,
-    models: "_Models",
+    models: JobModels,
+    gate: Gate,
 ) -> None:
     name = name_worker()
     with ExitStack() as stack:
@@ -126,6 +134,7 @@ def _work(
             keep_key_text(conn, collection)
         sources = [open_source(reader, collection, slot) for slot in slots]
         models.learn(reader, slots)
+        models.halted.clear()
         claimant = Claimant(name=name, backend=writer.info.backend_pid, lease_s=options.lease_s)
         crew = Crew(
             claimant=claimant,
@@ -136,9 +145,16 @@ def _work(
             writer=writer,
             pulse=pulse,
             options=options,
-            on_written=_watch(reader, collection, slots, stop, stats),
+            on_written=_watch(reader, collection, slots, stop, stats, models),
+            gate=gate,
+            halted=models.halted,
         )
-        run_pipeline(crew, stop)
+        try:
+            run_pipeline(crew, stop)
+        finally:
+            # On a broken connection a few tokens go uncounted; why it broke is what must be told.
+            with suppress(psycopg.Error):
+                models.book_leftover(pulse)
 
 
 def name_worker() -> str:
@@ -146,14 +162,33 @@ def name_worker() -> str:
     return f"embedmig {socket.gethostname()[:24]}:{os.getpid()}:{random.randrange(16**6):06x}"  # noqa: S311
 
 
+def _sum_up(models: JobModels, stats: WorkerStats) -> None:
+    """Brings what the models counted into the worker's stats."""
+    ready = models.ready
+    used = [work.usage for work in ready if work.usage is not None]
+    stats.repeated_texts = sum(work.repeated for work in ready)
+    stats.truncated = sum(work.tokens.truncated for work in ready)
+    stats.characters = sum(work.characters for work in ready)
+    stats.counted = sum(work.counted for work in ready)
+    stats.billed = bool(ready) and len(used) == len(ready)
+    stats.requests = sum(usage.requests for usage in used)
+    stats.retries = sum(usage.retries for usage in used)
+
+
 def _watch(
-    conn: Connection, collection: Collection, slots: Sequence[Slot], stop: threading.Event, stats: WorkerStats
+    conn: Connection,
+    collection: Collection,
+    slots: Sequence[Slot],
+    stop: threading.Event,
+    stats: WorkerStats,
+    models: JobModels,
 ) -> Callable[[Group, Written, float], None]:
     in_place = any(slot.placement is Placement.COLUMN for slot in slots)
     hot = HotWatch(guarded=in_place and has_ann_index(conn, collection))
 
     def on_written(group: Group, written: Written, seconds: float) -> None:
         stats.groups += 1
+        _sum_up(models, stats)
         stats.rows += written.rows
         stats.queued_again += written.queued_again
         if group.source.slot.placement is Placement.COLUMN and group.actions:
@@ -162,52 +197,3 @@ def _watch(
             stop.wait(hot.pause_s(seconds))
 
     return on_written
-
-
-class _Models:
-    """The slots' models, each loaded when its first text comes, its fingerprint checked then and every few minutes."""
-
-    def __init__(self, load: Loader, check_every_s: float, stats: WorkerStats) -> None:
-        self._load, self._check_every_s, self._stats = load, check_every_s, stats
-        self._lock = threading.Lock()
-        self._fingerprints: dict[int, Fingerprint | None] = {}
-        self._ready: dict[int, SlotEmbedder] = {}
-        self._checked: dict[int, float] = {}
-
-    def learn(self, conn: Connection, slots: Sequence[Slot]) -> None:
-        """Reads the fingerprints that the models must still have."""
-        for slot in slots:
-            stored = get_fingerprint(conn, slot.model)
-            self._fingerprints[slot.model.id] = None if stored is None else Fingerprint.from_bytes(stored)
-
-    def of(self, source: Source) -> SlotEmbedder:
-        """The slot's model, ready. Raises FingerprintError when it is no longer the one that was registered."""
-        slot = source.slot
-        with self._lock:
-            work = self._ready.get(slot.id)
-            if work is None:
-                embedder = self._load(slot.model)
-                work = self._ready[slot.id] = SlotEmbedder(
-                    model=slot.model,
-                    vector_type=slot.vector_type,
-                    embedder=embedder,
-                    tokens=TokenCounter(embedder),
-                    cache=VectorCache(),
-                )
-            self._check(work)
-        self.sum_up()
-        return work
-
-    def sum_up(self) -> None:
-        """Brings what the models counted into the worker's stats."""
-        ready = list(self._ready.values())
-        self._stats.repeated_texts = sum(work.repeated for work in ready)
-        self._stats.truncated = sum(work.tokens.truncated for work in ready)
-
-    def _check(self, work: SlotEmbedder) -> None:
-        stored, model = self._fingerprints.get(work.model.id), work.model
-        checked = self._checked.get(model.id)
-        if stored is None or (checked is not None and time.monotonic() - checked < self._check_every_s):
-            return
-        check_fingerprint(model, stored, work.embedder)
-        self._checked[model.id] = time.monotonic()

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from typing import Any, TextIO
 
+from embedmig.backfill.gate import Gate
 from embedmig.backfill.pipeline import WorkerOptions
 from embedmig.backfill.slices import GroupSize
 from embedmig.backfill.worker import WorkerStats, run_worker
@@ -23,14 +24,14 @@ _TELL_EVERY_S = 0.5
 def main() -> int:
     """Works until standard input says so, or closes because the parent is gone."""
     task = json.loads(sys.stdin.readline())
-    stop, stats = threading.Event(), WorkerStats()
-    threading.Thread(target=_wait_for_stop, args=(stop,), daemon=True).start()
+    stop, stats, gate = threading.Event(), WorkerStats(), Gate(longest_s=task.get("longest_hold_s", 600.0))
+    threading.Thread(target=_listen, args=(stop, gate), daemon=True).start()
     channel = sys.stdout
     threading.Thread(target=_tell, args=(channel, stop, stats), daemon=True).start()
     # A library that prints must not speak into the channel.
     with redirect_stdout(sys.stderr):
         try:
-            _work(task, stop, stats)
+            _work(task, stop, stats, gate)
         except EmbedmigError as error:
             _say(channel, {"error": type(error).__name__, "message": str(error)})
             return error.exit_code
@@ -39,7 +40,7 @@ def main() -> int:
     return 0
 
 
-def _work(task: dict[str, Any], stop: threading.Event, stats: WorkerStats) -> None:
+def _work(task: dict[str, Any], stop: threading.Event, stats: WorkerStats, gate: Gate) -> None:
     db = Database(task["url"])
     with db.connect() as conn:
         collection = get_collection(conn, task["collection"])
@@ -52,13 +53,14 @@ def _work(task: dict[str, Any], stop: threading.Event, stats: WorkerStats) -> No
         queue_keys=task["queue_keys"],
         embed_threads=task["embed_threads"],
         fingerprint_every_s=task["fingerprint_every_s"],
+        aim_s=task.get("aim_s"),
     )
 
     def load(model: Model) -> Embedder:
         _choose_gpu(model, task["place"])
         return load_embedder(model)
 
-    run_worker(db, collection, slots, stop, options=options, stats=stats, load=load)
+    run_worker(db, collection, slots, stop, options=options, stats=stats, load=load, gate=gate)
 
 
 def _choose_gpu(model: Model, place: int) -> None:
@@ -71,8 +73,13 @@ def _choose_gpu(model: Model, place: int) -> None:
         torch.cuda.set_device(place % torch.cuda.device_count())
 
 
-def _wait_for_stop(stop: threading.Event) -> None:
-    sys.stdin.readline()
+def _listen(stop: threading.Event, gate: Gate) -> None:
+    """Until the parent says stop, or is gone."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "hold" not in message:
+            break
+        gate.hold(message["hold"])
     stop.set()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedmig.cli.context import Context, collection_argument, common_options
+from embedmig.cli.durations import say_duration
 from embedmig.cli.main import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[ReembedProgress], None]
     FloatType = click.ParamType[float]
+    SizeType = click.ParamType[int | str]
 else:
-    FloatType = click.ParamType
+    FloatType = SizeType = click.ParamType
 
 
 class _Share(FloatType):
@@ -37,32 +39,48 @@ class _Share(FloatType):
         return share
 
 
+class _BatchSize(SizeType):
+    """``512`` or ``auto``."""
+
+    name = "batch size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is no batch size: a number of rows from 1, or auto", param, ctx)
+        return int(value)
+
+
+_LIMIT = click.FloatRange(0)
+
+
 @click.command()
 @collection_argument
 @click.option("--follow", is_flag=True, help="Go on embedding what is edited, until stopped.")
 @click.option("--until", type=_Share(), metavar="SHARE", help="Embed a random part, such as 20%, and stop.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes, each with the model.")
-@click.option("--batch-size", type=click.IntRange(1), help="Rows read, embedded and written together.  [512]")
+@click.option(
+    "--batch-size",
+    type=_BatchSize(),
+    metavar="ROWS|auto",
+    help="Rows at a time; auto: by the time writing takes. [512]",
+)
+@click.option("--max-cost", type=_LIMIT, help="Stop when the job has cost so much, over all its runs; inf: no limit.")
+@click.option("--max-rows", type=_LIMIT, help="Stop when the job has embedded so many rows, over all its runs.")
+@click.option("--max-seconds", type=_LIMIT, help="Stop when the job has run so long, over all its runs.")
+@click.option("--throttle", is_flag=True, help="Wait between batches while the database suffers (settings throttle_*).")
+@click.option("--throttle-sql", metavar="SQL", help="Wait, too, while this query answers true, above 0, or a text.")
 @common_options
-def reembed(
-    ctx: Context, collection: str, follow: bool, until: float | None, workers: int, batch_size: int | None
-) -> int:
+def reembed(ctx: Context, collection: str, **options: Any) -> int:
     """Embed every row that lacks a vector, and every one that was edited. Ctrl-C keeps what is finished; run it again
     to go on, or at the same time on another machine to share the work.
     """
     from embedmig.commands import reembed as run
 
+    follow: bool = options["follow"]
     with _progress(ctx, follow=follow) as on_progress:
-        result = run(
-            ctx.db,
-            collection,
-            follow=follow,
-            until=until,
-            workers=workers,
-            batch_size=batch_size,
-            settings=ctx.settings,
-            on_progress=on_progress,
-        )
+        result = run(ctx.db, collection, **options, settings=ctx.settings, on_progress=on_progress)
     ctx.show(result, _describe)
     return INTERRUPTED if result.outcome == "interrupted" and not follow else 0
 
@@ -115,14 +133,18 @@ def _bar(ctx: Context, *, follow: bool) -> "Iterator[OnProgress]":
 
 def _said(step: "ReembedProgress") -> str:
     parts = [f"{step.rows_per_s:,.0f} rows/s", f"{step.tokens_per_s:,.0f} tokens/s"]
+    if step.cost is not None:
+        parts.append(f"cost {step.cost:.4g}")
+    if step.phase == "paused":
+        parts.append(f"embedmig resume {step.collection} goes on")
     if step.eta_s is not None:
-        parts.append(f"{_duration(step.eta_s)} left")
+        parts.append(f"{say_duration(step.eta_s)} left")
     if step.queued:
         parts.append(f"{step.queued:,} queued, {step.lag_s:.0f} s behind")
     if step.failures:
         parts.append(f"{step.failures:,} failed")
     if step.held_back:
-        parts.append(f"slowed: {step.held_back}")
+        parts.append(f"held back by {step.held_back}")
     return ", ".join(parts)
 
 
@@ -139,12 +161,15 @@ def _summary(result: "ReembedResult") -> list[str]:
         "part": f"the part is embedded; embedmig reembed {name} does the rest",
         "interrupted": f"interrupted; what is finished is kept, embedmig reembed {name} goes on",
         "cancelled": "the job was cancelled; what is finished is kept",
+        "budget": f"stopped by its budget: {result.budget_reached}; what is finished is kept. To go on, give"
+        f" that limit again, higher or inf: embedmig reembed {name}",
         "unfinished": f"rows still lack a vector; see embedmig verify {name}, and run it again",
     }
     lines = [
         f"{name}: {ends[result.outcome]}",
-        f"  {result.rows:,} vectors in {_duration(result.seconds)}, {result.rows_per_s:,.0f} rows/s,"
-        f" about {result.tokens:,} tokens",
+        f"  {result.rows:,} vectors in {say_duration(result.seconds)}, {result.rows_per_s:,.0f} rows/s,"
+        f" {'' if result.tokens_are_billed else 'about '}{result.tokens:,} tokens"
+        + ("" if result.cost is None else f", cost {result.cost:.4g}"),
     ]
     for slot in result.slots:
         census = slot.census
@@ -152,6 +177,7 @@ def _summary(result: "ReembedResult") -> list[str]:
             f"  {slot.slot} ({slot.model}): {census.true:,} true, {census.bridged:,} bridged, {census.missing:,}"
             f" missing, {census.stale:,} stale"
         )
+    lines += [f"  not watched: {what}" for what in result.not_watched]
     lines += [f"  {text.format(count)}" for count, text in _notes(result) if count]
     return lines
 
@@ -163,11 +189,3 @@ def _notes(result: "ReembedResult") -> list[tuple[int, str]]:
         (result.truncated, "{:,} texts are longer than the model takes: embedded by their beginning"),
         (result.repeated_texts, "{:,} texts were the same as another row's, and embedded once"),
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

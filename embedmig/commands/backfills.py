@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from embedmig.backfill.budget import Budget
 from embedmig.backfill.failures import Failure, ignore_failures, list_failures, retry_failures
+from embedmig.backfill.pipeline import WorkerOptions
 from embedmig.backfill.results import OnProgress, ReembedResult, RunOptions
 from embedmig.backfill.running import reembed as run_reembed
 from embedmig.backfill.slices import GroupSize
@@ -45,7 +48,12 @@ def reembed(
     follow: bool = False,
     until: float | None = None,
     workers: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    max_cost: float | None = None,
+    max_rows: float | None = None,
+    max_seconds: float | None = None,
+    throttle: bool = False,
+    throttle_sql: str | None = None,
     settings: Settings | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
@@ -53,23 +61,40 @@ def reembed(
     """Embeds every row that lacks a vector in a slot that embedmig maintains, and whatever edits queued.
 
     ``until``: a share from 0 to 1; a random part of so many rows is embedded, the rest another time. ``batch_size``:
-    rows read, embedded and written together. ``follow`` goes on until ``stop`` is set or Ctrl-C.
+    rows read, embedded and written together; ``"auto"`` lets it follow how long writing takes. ``follow`` goes on until
+    ``stop`` is set or Ctrl-C. ``max_cost`` (in the price's currency), ``max_rows`` and ``max_seconds`` are the job's
+    budget over all its runs, kept until they are given again; infinity takes one off. What is in hand when a limit is
+    reached is still finished. ``throttle`` waits between batches while the database suffers, as the settings
+    ``throttle_*`` say; ``throttle_sql`` stands for the setting of that name and turns it on.
     Raises UsageError for values that cannot be, RefusedError when there is no such slot.
     """
     if until is not None and not 0 < until <= 1:
         raise UsageError(f"--until is a share above 0 and up to 100%, not {until:.0%}")
-    if workers < 1 or (batch_size is not None and batch_size < 1):
+    if workers < 1 or (isinstance(batch_size, int) and batch_size < 1):
         raise UsageError("--workers and --batch-size are 1 or more")
     if follow and until is not None:
         raise UsageError("--follow goes on without end, --until stops: choose one of them")
-    options = RunOptions(follow=follow, until=until, workers=workers)
-    if batch_size is not None:
-        options = replace(options, worker=replace(options.worker, size=GroupSize(rows=batch_size)))
+    settings = settings or load_settings()
+    if throttle_sql is not None:
+        settings = settings.model_copy(update={"throttle_sql": throttle_sql})
+    options = RunOptions(
+        follow=follow,
+        until=until,
+        workers=workers,
+        budget=Budget(max_cost=max_cost, max_rows=max_rows, max_seconds=max_seconds),
+        throttle=throttle or throttle_sql is not None,
+        worker=_worker_options(batch_size, settings),
+    )
     with db.connect() as conn:
         found = get_collection(conn, collection)
-    return run_reembed(
-        db, found, options=options, settings=settings or load_settings(), on_progress=on_progress, stop=stop
-    )
+    return run_reembed(db, found, options=options, settings=settings, on_progress=on_progress, stop=stop)
+
+
+def _worker_options(batch_size: int | Literal["auto"] | None, settings: Settings) -> WorkerOptions:
+    options = WorkerOptions(longest_hold_s=settings.throttle_longest_s)
+    if batch_size == "auto":
+        return replace(options, aim_s=settings.batch_aim_s)
+    return options if batch_size is None else replace(options, size=GroupSize(rows=batch_size))
 
 
 def failures_list(db: Database, collection: str, *, slot: str | None = None, limit: int = 1000) -> FailuresListed:
