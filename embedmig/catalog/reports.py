@@ -78,6 +78,11 @@ def list_reports(
     return [_from_row(row) for row in conn.execute(QUERIES["list_reports"], values)]
 
 
+def add_preference(conn: Connection, report_id: int, preference: Mapping[str, Any]) -> None:
+    """Appends what a judge said to the report's body, under ``preferences``."""
+    conn.execute(QUERIES["add_preference"], {"id": report_id, "preference": Jsonb([dict(preference)])})
+
+
 def accept_report(conn: Connection, report: StoredReport, why: str) -> None:
     """Notes that a person accepts a report that did not pass, and why."""
     conn.execute(QUERIES["accept_report"], {"id": report.id, "why": why})

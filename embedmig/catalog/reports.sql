@@ -18,3 +18,9 @@ SELECT * FROM embedmig.report WHERE collection_id = %(collection_id)s AND id = %
 SELECT * FROM embedmig.report
  WHERE collection_id = %(collection_id)s AND made_at <= coalesce(%(before)s::timestamptz, 'infinity')
  ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: add_preference
+-- In one statement, so that two judges at once lose nothing of each other.
+UPDATE embedmig.report
+   SET body = jsonb_set(body, '{preferences}', coalesce(body -> 'preferences', '[]') || %(preference)s)
+ WHERE id = %(id)s;

@@ -31,6 +31,7 @@ VERBS = (
     "index",
     "verify",
     "validate",
+    "judge",
     "report",
     "handover",
     "rollout",

@@ -96,7 +96,10 @@ def _show(shown: "ReportShown", worst: int) -> "RenderableType":
 
     stands = "it opens a ramp" if shown.stands else "it opens no ramp"
     accepted = "" if shown.accepted is None else f", accepted: {escape(shown.accepted)}"
-    return Group(f"made {shown.made_at:%Y-%m-%d %H:%M}, {stands}{accepted}", render_report(shown.report, worst))
+    lines = [f"made {shown.made_at:%Y-%m-%d %H:%M}, {stands}{accepted}"]
+    if shown.preferences is not None:
+        lines.append(escape(f"judges ({', '.join(shown.preferences.judges)}): {shown.preferences}"))
+    return Group(*lines, render_report(shown.report, worst))
 
 
 def _compare(compared: "ReportsCompared", most: int) -> "RenderableType":

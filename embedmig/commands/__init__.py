@@ -33,6 +33,7 @@ _WHERE = {
     "cancel": "job_control",
     "index": "indexing",
     "validate": "validating",
+    "judge": "judging",
     "report_list": "reporting",
     "report_show": "reporting",
     "report_page": "reporting",

@@ -12,6 +12,7 @@ from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection
 from embedmig.validation.over_time import Comparison, compare_reports
 from embedmig.validation.page import render_page
+from embedmig.validation.preferences import PreferenceSummary, summarise_preferences
 from embedmig.validation.report import ValidationReport, report_from_body
 from embedmig.validation.row_texts import read_texts
 
@@ -54,6 +55,8 @@ class ReportShown:
     made_at: datetime
     stands: bool
     accepted: str | None
+    preferences: PreferenceSummary | None
+    """What judges said; None when none did."""
     report: ValidationReport
 
 
@@ -76,8 +79,15 @@ def report_list(db: Database, collection: str, *, limit: int = 20) -> ReportsLis
 def report_show(db: Database, collection: str, report_id: int | None = None) -> ReportShown:
     """Report ``report_id``, the newest by default. Raises NotFoundError."""
     with db.connect() as conn:
-        stored = _find(conn, get_collection(conn, collection), report_id)
-    return ReportShown(made_at=stored.made_at, stands=stored.stands, accepted=stored.accepted, report=_read(stored))
+        stored = find_report(conn, get_collection(conn, collection), report_id)
+    report = _read(stored)
+    return ReportShown(
+        made_at=stored.made_at,
+        stands=stored.stands,
+        accepted=stored.accepted,
+        preferences=summarise_preferences(report),
+        report=report,
+    )
 
 
 def report_page(db: Database, collection: str, path: Path, *, report_id: int | None = None, texts: bool = True) -> Path:
@@ -88,7 +98,7 @@ def report_page(db: Database, collection: str, path: Path, *, report_id: int | N
     """
     with db.connect() as conn:
         there = get_collection(conn, collection)
-        stored = _find(conn, there, report_id)
+        stored = find_report(conn, there, report_id)
         report = _read(stored)
         words = read_texts(conn, there, report.results, report.by_document) if texts else None
     page = render_page(report, words, made_at=stored.made_at)
@@ -118,7 +128,7 @@ def report_compare(
     settings = settings or load_settings()
     with db.connect() as conn:
         there = get_collection(conn, collection)
-        later = _find(conn, there, after)
+        later = find_report(conn, there, after)
         earlier = _earlier(conn, there, later, days) if before is None else get_report(conn, there, before)
     return ReportsCompared(
         before=_line(earlier),
@@ -127,7 +137,8 @@ def report_compare(
     )
 
 
-def _find(conn: Connection, collection: Collection, report_id: int | None) -> StoredReport:
+def find_report(conn: Connection, collection: Collection, report_id: int | None) -> StoredReport:
+    """Report ``report_id``, the newest for None. Raises NotFoundError."""
     if report_id is not None:
         return get_report(conn, collection, report_id)
     newest = list_reports(conn, collection, limit=1)

@@ -15,9 +15,14 @@ def redact(report: ValidationReport) -> ValidationReport:
     def number(found: tuple[Found, ...]) -> tuple[Found, ...]:
         return tuple(replace(one, key=numbers.setdefault(one.key, (f"row {len(numbers) + 1}",))) for one in found)
 
+    names = {(one.text, one.label): f"query {place}" for place, one in enumerate(report.results, 1)}
     results = tuple(
         replace(one, text=f"query {place}", source=number(one.source), target=number(one.target))
         for place, one in enumerate(report.results, 1)
     )
     queries = replace(report.queries, origin=PurePath(report.queries.origin).name or report.queries.origin)
-    return replace(report, results=results, queries=queries)
+    judges = {name: f"judge {n}" for n, name in enumerate(dict.fromkeys(one.judge for one in report.preferences), 1)}
+    preferences = tuple(
+        replace(one, text=names.get((one.text, one.label), ""), judge=judges[one.judge]) for one in report.preferences
+    )
+    return replace(report, results=results, queries=queries, preferences=preferences)

@@ -128,6 +128,17 @@ class PipelineResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preference:
+    """What one judge said of one query's two lists, not knowing whose they were."""
+
+    text: str
+    label: str | None
+    judge: str
+    verdict: str
+    """better, worse or equal: of the new list; or skip."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What was known after so many queries."""
 
@@ -183,6 +194,8 @@ class ValidationReport:
     """None: all queries were asked, and looked at once."""
     pipeline: PipelineResult | None = None
     """None: the user's own search was not asked."""
+    preferences: tuple[Preference, ...] = ()
+    """What judges said afterwards, in the order in which they said it."""
 
     @property
     def passed(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from embedmig.errors import UsageError
 from embedmig.types import Key
 from embedmig.validation.page import drawing
+from embedmig.validation.preferences import summarise_preferences
 from embedmig.validation.quality import DECIDING
 from embedmig.validation.redacting import redact
 from embedmig.validation.report import ValidationReport
@@ -59,6 +60,8 @@ def _facts(report: ValidationReport, texts: Mapping[Key, str], changed: int) -> 
     said = report.verdict.sentence.partition(": ")[2] or report.verdict.sentence
     return {
         "sentence": said,
+        "preferences": summarise_preferences(report),
+        "both_ways": drawing.Scale(low=-1, high=1),
         "unit": drawing.UNIT,
         "bars": drawing.overlap_histogram(report.results),
         "fates": drawing.fates(report.results),
