@@ -45,7 +45,9 @@ def as_rows(values: Any, name: str) -> Floats:
             raise AdapterInputError(f"{name} holds {rows.dtype}, not numbers") from None
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise AdapterInputError(f"{name} must be (rows, dimensions), this has shape {rows.shape}")
-    if not np.isfinite(rows.sum(dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = rows.sum()
+    if not np.isfinite(total):  # or only the sum is not: that is looked at row by row
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if bad.size:
             raise AdapterInputError(

@@ -72,13 +72,15 @@ class NormalEquations:
                 "the pairs hold NaN or infinity: leave out those rows, and ask where they came from"
             )
         if self.n == 0:
-            self._shift_x, self._shift_y = sum_x / len(X), sum_y / len(X)
+            # As float32 has them, so that exactly these are subtracted from rows of either precision.
+            self._shift_x = (sum_x / len(X)).astype(np.float32).astype(np.float64)
+            self._shift_y = (sum_y / len(X)).astype(np.float32).astype(np.float64)
+        self._sum_x += sum_x - len(X) * self._shift_x
+        self._sum_y += sum_y - len(X) * self._shift_y
         X, Y = X - self._shift_x.astype(X.dtype), Y - self._shift_y.astype(Y.dtype)
         # The same array twice: BLAS then computes one triangle.
         self._gram += X.T @ X
         self._cross += X.T @ Y
-        self._sum_x += X.sum(axis=0, dtype=np.float64)
-        self._sum_y += Y.sum(axis=0, dtype=np.float64)
         self._square_y += np.einsum("ij,ij->j", Y, Y)
         self.n += len(X)
 

@@ -132,8 +132,9 @@ class Bench:
         return split_folds(len(self.pairs), self.seed)
 
     def left_by(self, fold: Rows) -> Rows:
-        """The rows to fit on when ``fold`` is held out."""
-        return np.setdiff1d(np.arange(len(self.pairs)), fold)
+        """The rows to fit on when ``fold`` is held out, shuffled, so that the first of them are a fair sample."""
+        order = _shuffle(len(self.pairs), self.seed)
+        return order[~np.isin(order, fold)]
 
     def run(self, kind: str, *, most_pairs: int | None = None) -> Trial:
         """Fits it once for each fold, on at most ``most_pairs``, and measures it on the fold."""
@@ -196,17 +197,19 @@ class Bench:
 
 def held_out_rows(n: int, *, seed: int = 0) -> Rows:
     """Which of n pairs are held out while candidates are compared: all up to 5,000, a fifth or 4,000 of more. Cut
-    excerpts from the first of them."""
-    return np.concatenate(split_folds(n, seed))
+    excerpts from the first of them: they fall evenly on the folds."""
+    order = _shuffle(n, seed)
+    return order if n <= CROSS_FITTED else order[: min(n // FOLDS, HELD_OUT)]
 
 
 def split_folds(n: int, seed: int) -> list[Rows]:
     """The rows held out each time: five folds that cover all up to 5,000 pairs, one part of more."""
-    order = np.random.default_rng(seed).permutation(n)
-    if n > CROSS_FITTED:
-        return [order[: min(n // FOLDS, HELD_OUT)]]
-    # Dealt out like cards: any first rows of the order fall evenly on the folds.
-    return [order[start::FOLDS] for start in range(FOLDS)]
+    held = held_out_rows(n, seed=seed)
+    return [held[start::FOLDS] for start in range(FOLDS)] if n <= CROSS_FITTED else [held]
+
+
+def _shuffle(n: int, seed: int) -> Rows:
+    return np.random.default_rng(seed).permutation(n)
 
 
 def evaluate_adapter(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from embedmig.adapters import Direction, Excerpts, Pairs, cut_excerpts, held_out_rows, select_adapter
+from embedmig.adapters.trials import split_folds
 from embedmig.errors import AdapterInputError
 from tests.unit.adapters.conftest import MakePairs
 
@@ -52,6 +53,13 @@ def test_an_excerpt_counts_in_the_fold_that_holds_out_its_document(make_pairs: M
     selection = select_adapter(same, Direction.QUERY, kinds=["procrustes"], excerpts=_excerpts(same, blur=0.0))
     assert selection.score is not None
     assert selection.score.own_row == 1.0
+
+
+def test_the_first_held_out_rows_fall_evenly_on_the_folds() -> None:
+    for n in (251, 5000):
+        first = set(held_out_rows(n)[:100].tolist())
+        assert [len(first & set(fold.tolist())) for fold in split_folds(n, 0)] == [20] * 5
+    assert set(held_out_rows(9000).tolist()) == set(split_folds(9000, 0)[0].tolist())
 
 
 def test_excerpts_that_are_of_no_held_out_document_are_refused(make_pairs: MakePairs) -> None:

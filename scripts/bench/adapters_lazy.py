@@ -1,0 +1,129 @@
+"""Lazy migration under skewed traffic, simulated: a bridge on day one, then what searches bring up is embedded.
+
+    python scripts/bench/adapters_lazy.py
+
+Queries come by Zipf's law (exponents 0.8, 1.0, 1.2) in a random order of popularity. After each search the rows among
+its top 10 that are still bridged are embedded (`background`); or the top 20 before it answers (`inline`). Shown against
+the searches served: quality weighted by traffic, as a share of the new model's (MRR@10 on WordNet, nDCG@10 on
+Cranfield), the share of shown rows that were true since the line above, the share of rows embedded; and the same spend
+in key order and in random order. The bridge is what `auto` chooses on pairs that are not the documents (WordNet), or
+cross-fitted (Cranfield), as in adapters.py. Kept in .embedmig/bench/adapters/lazy.json.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import adapters as bench
+import adapters_data as data
+import numpy as np
+
+from embedmig.adapters import Direction
+from embedmig.adapters.measures import top_k
+from embedmig.types import Floats
+
+EXPONENTS = (0.8, 1.0, 1.2)
+CHECKPOINTS = (0, 300, 1_000, 3_000, 10_000, 50_000)
+SEED = 0
+
+
+class Corpus:
+    """Scores of every query and document, by bridged and by true vectors; which document is true by now."""
+
+    def __init__(self, name: str) -> None:
+        self._case = bench.open_case(name, "static")
+        n = bench.SIZES[name][-1]
+        self.kind = bench.choose(self._case, n, Direction.BRIDGE).kind
+        self._bridged = bench.score_all(
+            self._case, n, lambda *args: bench.score_kind(self.kind, Direction.BRIDGE, *args)
+        )
+        self._true = self._case.queries @ self._case.documents.new.T
+        self.ideal = self._case.measure(top_k(self._true, 10))
+        self.n_queries, self.n_documents = self._true.shape
+        self.reset()
+
+    def reset(self) -> None:
+        self.scores: Floats = self._bridged.copy()
+        self.is_true = np.zeros(self.n_documents, dtype=bool)
+
+    def embed(self, documents: np.ndarray) -> None:
+        new = documents[~self.is_true[documents]]
+        self.scores[:, new] = self._true[:, new]
+        self.is_true[new] = True
+
+    def search(self, query: int, k: int) -> np.ndarray:
+        return top_k(self.scores[query : query + 1], k)[0]
+
+    def quality(self, traffic: np.ndarray) -> float:
+        """Weighted by traffic, as a share of the new model's."""
+        values = self._case.measure(top_k(self.scores, 10))
+        return float((traffic * values).sum() / (traffic * self.ideal).sum())
+
+
+def make_traffic(n_queries: int, exponent: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n_queries,): each query's share of the searches; (50,000,): the searches."""
+    rng = np.random.default_rng(SEED)
+    share = np.empty(n_queries)
+    share[rng.permutation(n_queries)] = np.arange(1, n_queries + 1) ** -exponent
+    share /= share.sum()
+    return share, rng.choice(n_queries, CHECKPOINTS[-1], p=share)
+
+
+def serve(corpus: Corpus, exponent: float, mode: str) -> Iterator[dict[str, Any]]:
+    """One line a checkpoint."""
+    traffic, searches = make_traffic(corpus.n_queries, exponent)
+    corpus.reset()
+    shown: list[float] = []
+    for served in range(CHECKPOINTS[-1] + 1):
+        if served in CHECKPOINTS:
+            yield {
+                "corpus": corpus._case.corpus.name,
+                "exponent": exponent,
+                "mode": mode,
+                "searches": served,
+                "quality": round(corpus.quality(traffic), 4),
+                "impressions_true": round(float(np.mean(shown)), 4) if shown else 0.0,
+                "rows_embedded": int(corpus.is_true.sum()),
+                "rows_share": round(float(corpus.is_true.mean()), 4),
+            }
+            shown = []
+        if served < len(searches):
+            query = int(searches[served])
+            if mode == "inline":
+                corpus.embed(corpus.search(query, 20))
+            top = corpus.search(query, 10)
+            shown.append(float(corpus.is_true[top].mean()))
+            corpus.embed(top)
+
+
+def spend_otherwise(corpus: Corpus, exponent: float, rows: int) -> dict[str, float]:
+    """The same number of rows in other orders."""
+    traffic, _ = make_traffic(corpus.n_queries, exponent)
+    found = {}
+    orders = {"key": np.arange(corpus.n_documents), "random": np.random.default_rng(1).permutation(corpus.n_documents)}
+    for name, order in orders.items():
+        corpus.reset()
+        corpus.embed(order[:rows])
+        found[f"quality_{name}_order"] = round(corpus.quality(traffic), 4)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", nargs="+", default=["cranfield", "wordnet"], choices=list(bench.SIZES))
+    given = parser.parse_args()
+    lines = []
+    for name in given.corpora:
+        corpus = Corpus(name)
+        print(f"{name}: {corpus.n_documents} rows, {corpus.n_queries} queries, bridge {corpus.kind}", flush=True)
+        for exponent in EXPONENTS:
+            for mode in ("background", "inline"):
+                for line in list(serve(corpus, exponent, mode)):
+                    lines.append(line | spend_otherwise(corpus, exponent, line["rows_embedded"]))
+                    print(json.dumps(lines[-1]), flush=True)
+    (data.CACHE / "lazy.json").write_text(json.dumps(lines, indent=1))
+
+
+if __name__ == "__main__":
+    main()
