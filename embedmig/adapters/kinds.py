@@ -30,7 +30,11 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pairs:
-    """The same n texts in both spaces: (n, d_old) and (n, d_new)."""
+    """The same n texts in both spaces: (n, d_old) and (n, d_new).
+
+    Both as documents, with the document prompt, for query adapters too: a map of queries is a map of documents read
+    backwards, (q R) . d = q . (d R'), so it serves queries with whatever prompt the new model wants for them.
+    """
 
     old: Floats
     new: Floats
