@@ -11,7 +11,7 @@ from embedmig.catalog.models import QUERIES as MODELS
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving_async
 from embedmig.db.connection import translated_errors
-from embedmig.errors import UsageError
+from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import AsyncPool, open_async_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
@@ -103,9 +103,9 @@ class AsyncSearcher(SearcherBase):
         view = self._view
         try:
             return await self._plan_on(view, request, embedded)
-        except UsageError:
+        except (UsageError, RefusedError):
             fresh = await self._look_again()
-            if fresh.epoch == view.epoch:
+            if fresh is view:
                 raise
             return await self._plan_on(fresh, request, embedded)
 
@@ -123,6 +123,7 @@ class AsyncSearcher(SearcherBase):
                 async with self._pool.connection() as conn:
                     found = await (await conn.execute(MODELS["find_fingerprint"], {"id": model.id})).fetchone()
             await asyncio.to_thread(check_model, model, None if found is None else found["fingerprint"])
+        self._has_embedded()
         return await asyncio.to_thread(embed_query, model, text)
 
     async def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from embedmig.catalog.serving import Serving
 from embedmig.errors import DatabaseError, EmbedmigError, ProviderError
+from embedmig.search.ahead import Ahead
 from embedmig.search.notes import Notes
 from embedmig.search.plan import View, make_view, require_pin_allowed
 from embedmig.search.request import SearchRequest
@@ -59,6 +60,9 @@ class ConnectOptions(TypedDict, total=False):
     """Asks the other slot of a migration too, for some requests, beside the answers: see ``ShadowOptions``."""
     counted: bool
     """False where searches are no traffic, such as a look by hand: they are in no count of what was served."""
+    load_ahead: bool
+    """False where there is no memory for two models: that of the other slot is loaded by the first query that needs it,
+    and not, once that slot may serve, ahead of it."""
 
 
 class SearcherBase:
@@ -80,6 +84,8 @@ class SearcherBase:
         )
         # For those who do not close; at the end of the process too.
         self._end_of_notes = weakref.finalize(self, self._notes.close)
+        self._ahead = Ahead(self._url) if options.get("load_ahead", True) else None
+        self._embeds = False
         self._view: View
         self._pin: Pin | None = None
         self._due_s = 0.0
@@ -112,7 +118,18 @@ class SearcherBase:
         present = self._view
         if serving != present.serving:
             self._view = present = self._checked_view(serving, present)
+            self._look_ahead()
         return present
+
+    def _has_embedded(self) -> None:
+        """Callers who bring their vectors need no model of ours; this one gives texts."""
+        if not self._embeds:
+            self._embeds = True
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        if self._embeds and self._pin is None and self._ahead is not None:
+            self._ahead.look(self._view.serving)
 
     def _checked_view(self, serving: Serving, before: View | None) -> View:
         view = make_view(serving, self._pin)

@@ -3,6 +3,8 @@
 import threading
 from weakref import WeakSet
 
+from embedmig.catalog.models import get_fingerprint
+from embedmig.db import Database
 from embedmig.embedders import Embedder, Fingerprint, check_fingerprint, load_embedder
 from embedmig.types import Embedding, Model
 
@@ -27,6 +29,15 @@ def check_model(model: Model, stored: bytes | None) -> None:
         if stored is not None:
             check_fingerprint(model, Fingerprint.from_bytes(stored), embedder)
         _checked.add(embedder)
+
+
+def load_checked(url: str, model: Model) -> Embedder:
+    """The model, compared with its fingerprint; that is read on a connection of its own. Raises as check_model does."""
+    if not is_checked(model):
+        with Database(url).connect() as conn:
+            stored = get_fingerprint(conn, model)
+        check_model(model, stored)
+    return load_embedder(model)
 
 
 def embed_query(model: Model, text: str) -> Embedding:

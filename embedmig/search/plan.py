@@ -137,10 +137,15 @@ def plan(embedding: Embedding, view: View, choice: Choice, request: SearchReques
     """The statement for a request whose slot is chosen and whose query is a vector.
 
     Raises ModelMismatchError and DimensionError when the vector is not of the slot's model, UsageError for a filter or
-    a cut-off that cannot be.
+    a cut-off that cannot be, RefusedError when the route leads to a target that was never filled.
     """
     serving, slot, pinned = view.serving, choice.slot, choice.pin is not None
     require_model(embedding, slot, view.epoch)
+    if slot.filled_at is None and slot is serving.target and not pinned:
+        raise RefusedError(
+            f"the route of {serving.collection.name} leads to slot {slot.name}, which was never filled:"
+            f" embedmig rollback {serving.collection.name}, then embedmig reembed {serving.collection.name}"
+        )
     condition = None
     if request.where is not None:
         condition = compile_filter(request.where, request.params, serving.collection)

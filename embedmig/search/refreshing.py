@@ -1,6 +1,7 @@
 """Rows just written, embedded before the next search: for callers who must find their own writes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -8,13 +9,11 @@ from psycopg import sql
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.refreshing import refresh_keys
 from embedmig.catalog.collections import get_collection
-from embedmig.catalog.models import get_fingerprint
 from embedmig.db import Connection, Database
 from embedmig.db.identifiers import type_name
-from embedmig.embedders import Embedder, load_embedder
 from embedmig.errors import UsageError
-from embedmig.search.embedding import check_model, is_checked
-from embedmig.types import Collection, Key, Model
+from embedmig.search.embedding import load_checked
+from embedmig.types import Collection, Key
 
 
 def refresh_rows(url: str, name: str, keys: Sequence[Any]) -> tuple[Any, ...]:
@@ -27,18 +26,11 @@ def refresh_rows(url: str, name: str, keys: Sequence[Any]) -> tuple[Any, ...]:
         raise UsageError(f"keys is a list: refresh([{keys!r}])")
     db = Database(url)
 
-    def load_checked(model: Model) -> Embedder:
-        if not is_checked(model):
-            with db.connect() as conn:
-                stored = get_fingerprint(conn, model)
-            check_model(model, stored)
-        return load_embedder(model)
-
     with db.connect() as conn:
         collection = get_collection(conn, name)
         keep_key_text(conn, collection)
         given = {_key_text(conn, collection, key): key for key in keys}
-    refreshed = refresh_keys(db, collection, list(given), load=load_checked)
+    refreshed = refresh_keys(db, collection, list(given), load=partial(load_checked, url))
     return tuple(given[key] for key in refreshed.left_to_queue)
 
 

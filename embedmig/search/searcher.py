@@ -11,7 +11,7 @@ from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import read_serving
 from embedmig.db import Database
 from embedmig.db.connection import translated_errors
-from embedmig.errors import UsageError
+from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import Pool, open_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
@@ -110,9 +110,9 @@ class Searcher(SearcherBase):
         view = self._view
         try:
             return self._plan_on(view, request, embedded)
-        except UsageError:
+        except (UsageError, RefusedError):
             fresh = self._look_again()
-            if fresh.epoch == view.epoch:
+            if fresh is view:
                 raise
             return self._plan_on(fresh, request, embedded)
 
@@ -129,6 +129,7 @@ class Searcher(SearcherBase):
             with translated_errors(), self._pool.connection() as conn:
                 stored = get_fingerprint(conn, model)
             check_model(model, stored)
+        self._has_embedded()
         return embed_query(model, text)
 
     def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:

@@ -28,7 +28,9 @@ def _counts(conn: Connection) -> list[tuple[str, str, int, int, int]]:
 def test_each_answer_counts_for_its_slot_and_by_what_chose_it(db: Database, conn: Connection, connect: Connect) -> None:
     collection = make_docs(conn)
     expand_docs(db)
-    fill_slot(conn, collection, slots.list_slots(conn, collection)[1])
+    target = slots.list_slots(conn, collection)[1]
+    fill_slot(conn, collection, target)
+    slots.mark_filled(conn, target)
     routes.set_share(conn, collection.group, 5000)
     search = connect()
     by_key = [search("word1", k=1, routing_key=f"user{n}")[0].slot for n in range(20)]
