@@ -10,6 +10,7 @@ from embedmig.cli.context import Context, common_options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from embedmig.backfill.job_control import JobShown
     from embedmig.commands.watching import CollectionStatus, SlotStatus
 
 
@@ -46,6 +47,7 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
         f"  pinned  pid {pin.pid} on {pin.host} to {pin.pin} ({pin.slot}), seen {pin.seen_at:%H:%M:%S}"
         for pin in one.pins
     ]
+    lines += [f"  job     {escape(_job(job))}" for job in one.jobs]
     if one.report:
         lines.append(f"  report  {escape(one.report)}")
     if one.handover_at:
@@ -66,6 +68,11 @@ def _route(one: "CollectionStatus") -> str:
     if one.target is None:
         return f"all requests to {one.source}, {since}"
     return f"{one.percent:g} % to {one.target}, {100 - one.percent:g} % to {one.source}, {since}"
+
+
+def _job(job: "JobShown") -> str:
+    said = f"{job.slot} {job.state}: {job.rows_done:,} of {job.rows_planned:,} rows, {job.rows_per_s:,.0f} rows/s"
+    return said if job.held_back is None else f"{said}, held back by {job.held_back}"
 
 
 def _pins_here(one: "CollectionStatus") -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedmig.backfill.census import Census, count_rows
+from embedmig.backfill.job_control import JobShown, show_jobs
 from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.events import Event, list_events
@@ -53,6 +54,8 @@ class CollectionStatus:
     epoch: int
     route_since: datetime
     pins: list[Pin]
+    jobs: list[JobShown]
+    """Re-embeddings under way: how far, and what holds them back."""
     report: str | None
     handover_at: datetime | None
     way_back_ends_at: datetime | None
@@ -95,6 +98,7 @@ def _status_of(conn: Connection, collection: Collection, count: bool | None, set
         epoch=route.epoch,
         route_since=route.changed_at,
         pins=routes.live_pins(conn, collection),
+        jobs=show_jobs(conn, collection),
         report=_report(conn, migration),
         handover_at=migration.handover_at if migration else None,
         way_back_ends_at=migration.way_back_ends_at if migration else None,
