@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from embedmig.search.plan import Explanation
 
 
+_KEY_WIDTH = 36
+
+
 @click.command()
 @collection_argument
 @click.argument("text")
@@ -41,9 +44,12 @@ def _render(result: "SearchResult") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("distance", "key", "text", box=None, header_style="bold")
-    for hit in result.hits:
-        key = ", ".join(map(str, hit.key)) if isinstance(hit.key, tuple) else str(hit.key)
+    keys = [", ".join(map(str, hit.key)) if isinstance(hit.key, tuple) else str(hit.key) for hit in result.hits]
+    table = Table("distance", box=None, header_style="bold")
+    # A key is there to be copied: a uuid stays whole, what is longer is broken and not cut.
+    table.add_column("key", overflow="fold", min_width=min(_KEY_WIDTH, max(map(len, keys), default=0)))
+    table.add_column("text")
+    for hit, key in zip(result.hits, keys, strict=True):
         stale = Text(" (of an earlier text)", style="yellow") if hit.stale else Text("")
         table.add_row(f"{hit.distance:.4f}", Text(key), Text(hit.snippet) + stale)
     answer: RenderableType = table if result.hits else Text("nothing found")

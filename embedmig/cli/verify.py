@@ -41,7 +41,7 @@ def _slot(slot: "SlotVerified") -> "list[RenderableType]":
 
     whose = "" if slot.judged else ", maintained by the application"
     lines = [f"{slot.slot} ({slot.model}{whose}): {_counts(slot.census)}"]
-    lines += [f"  {note}" for note in _notes(slot.census)]
+    lines += [f"  {note}" for note in _notes(slot.census, "wrong" if slot.judged else "the application's to mend")]
     table = [_wrong(slot.wrong_rows)] if slot.wrong_rows else []
     return [escape("\n".join(lines)), *table]
 
@@ -53,17 +53,17 @@ def _counts(census: "Census") -> str:
     )
 
 
-def _notes(census: "Census") -> list[str]:
+def _notes(census: "Census", wrong: str) -> list[str]:
     known = [
         (census.without_text, "{:,} rows have no text, and no vector by design"),
         (census.unrecorded, "{:,} vectors are of a text that was not recorded: the application brought them"),
         (census.queued, "{:,} rows are queued"),
         (census.failed, "{:,} rows could not be embedded: embedmig failures list"),
         (census.ignored, "{:,} more could not, and are ignored"),
-        (census.missing_not_queued, "wrong: {:,} are missing and not queued"),
-        (census.stale_not_queued, "wrong: {:,} are stale and not queued"),
-        (census.orphans_not_queued, "wrong: {:,} vectors are of rows that are gone or have no text, and not queued"),
-        (census.other_model, "wrong: {:,} are labelled as another model's"),
+        (census.missing_not_queued, wrong + ": {:,} are missing and not queued"),
+        (census.stale_not_queued, wrong + ": {:,} are stale and not queued"),
+        (census.orphans_not_queued, wrong + ": {:,} vectors are of rows that are gone or have no text, and not queued"),
+        (census.other_model, wrong + ": {:,} are labelled as another model's"),
     ]
     return [text.format(count) for count, text in known if count]
 

@@ -1,8 +1,10 @@
 """The command line's frame: help is fast and whole, errors are a sentence and an exit code."""
 
+import io
 import json
 import subprocess
 import sys
+from uuid import UUID
 
 import pytest
 
@@ -61,3 +63,16 @@ def test_wrong_usage_is_json_for_machines_too(wrong: list[str], capsys: pytest.C
     said = json.loads(capsys.readouterr().out)
     assert (said["error"], said["exit_code"]) == ("UsageError", 2)
     assert said["message"]
+
+
+def test_a_uuid_is_printed_whole_however_narrow_the_terminal() -> None:
+    from rich.console import Console
+
+    from embedmig.cli.search import _render
+    from embedmig.commands.searching import Found, SearchResult
+
+    key = UUID(int=7919)
+    found = Found(key=key, distance=0.5, slot="v1", model="old@1", stale=False, snippet="a long piece of text " * 9)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(_render(SearchResult(collection="docs", hits=[found], explanation=None)))
+    assert str(key) in console.export_text()

@@ -124,6 +124,14 @@ def test_verify_exits_1_on_what_is_wrong_and_0_on_what_is_queued(
     assert verb("verify", "docs", "--slot", "v1")[0] == 0
 
 
+def test_what_the_application_lacks_is_told_and_not_judged(conn: Connection, filled: Collection, verb: Verb) -> None:
+    conn.execute("UPDATE docs SET embedding = NULL WHERE id = 1")
+    code, said = verb("verify", "docs")
+    assert (code, "the application's to mend: 1 are missing and not queued" in said) == (0, True), said
+    assert "wrong" not in said
+    assert verb("verify", "docs", "--slot", "v1")[0] == 1
+
+
 def test_reembed_says_what_it_did_line_by_line_and_at_the_end(db: Database, conn: Connection, verb: Verb) -> None:
     make_docs(conn, 30)
     code, said = verb("reembed", "docs")
