@@ -157,7 +157,10 @@ def _earlier(conn: Connection, collection: Collection, later: StoredReport, days
 
 
 def _read(stored: StoredReport) -> ValidationReport:
-    return report_from_body(stored.body, stored.id)
+    try:
+        return report_from_body(stored.body, stored.id)
+    except ValueError as exc:
+        raise UsageError(f"report {stored.id} was kept by another version and cannot be read: {exc}") from exc
 
 
 def _line(stored: StoredReport) -> ReportLine:
