@@ -128,7 +128,8 @@ class _Run:
             self.slots = maintained_slots(conn, self.collection)
             if not self.slots:
                 raise _nothing_to_embed(conn, self.collection)
-            self.meter.read(conn, self.slots, "planning")
+            self.meter.read(conn, self.slots, "planning", stats=self.stats)
+            self.report.say(conn, self.slots, self.meter.last, self.stats, worked=False, at_once=True)
             self.planned_at = fetch_now(conn)
             plan_slots(conn, self.collection, self.slots, self.options)
             set_budget(conn, self.slots, self.options.budget)

@@ -15,6 +15,7 @@ from embedmig.backfill.running import reembed as run_reembed
 from embedmig.backfill.slices import GroupSize
 from embedmig.catalog import slots
 from embedmig.catalog.events import list_events
+from embedmig.cli import main
 from embedmig.commands import cancel, jobs, pause, reembed, resume
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UsageError
@@ -218,6 +219,27 @@ def test_jobs_shows_who_works_how_fast_and_for_how_long(db: Database, conn: Conn
     run.stop.set()
     assert run.end().outcome == "interrupted"
     assert jobs(db, "docs")[0].runs == ()
+
+
+def test_the_command_line_says_how_a_job_stands_and_how_to_go_on(
+    db: Database, slow_docs: Collection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(*arguments: str) -> str:
+        assert main.run([*arguments, "--database-url", db.url]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert say("jobs") == "no job is open"
+    ended = say("reembed", "docs", "--batch-size", "20", "--max-rows", "60", "--max-cost", "inf")
+    assert "stopped by its budget: " in ended
+    assert "--max-rows is 60; what is finished is kept. To go on, give that limit again" in ended
+    shown = say("jobs", "docs")
+    assert "docs v2 (slow@1): waiting" in shown
+    assert "budget --max-rows 60" in shown
+    assert "docs: paused: v2; embedmig resume docs goes on" in say("pause", "docs")
+    assert "job v2 paused: " in say("status", "docs")
+    assert "docs: goes on: v2" in say("resume", "docs")
+    assert "docs: cancelled: v2; what is embedded is kept" in say("cancel", "docs")
+    assert main.run(["cancel", "docs", "--database-url", db.url]) == RefusedError.exit_code
 
 
 def test_a_state_is_named_by_what_was_asked_for_and_who_holds_what() -> None:

@@ -9,7 +9,7 @@ from embedmig import errors
 from embedmig.backfill.crews import error_from
 from embedmig.backfill.hot import HotWatch
 from embedmig.backfill.jobs import choose_chunk_rows
-from embedmig.backfill.progress import Speed
+from embedmig.backfill.progress import Speed, seconds_left
 from embedmig.backfill.tokens import TokenCounter
 from embedmig.backfill.vector_cache import VectorCache
 from embedmig.backfill.writing import Written
@@ -98,3 +98,20 @@ def test_a_worker_processs_error_keeps_its_sentence_and_exit_code(kind: str) -> 
     error = error_from(kind, "what was wrong")
     assert str(error) == "what was wrong"
     assert error.exit_code == getattr(errors, kind, errors.ProviderError).exit_code
+
+
+def test_loading_a_model_is_no_part_of_the_speed() -> None:
+    speed = Speed()
+    for seconds in range(20):
+        assert speed.note(float(seconds), 0, 0) == (0.0, 0.0)
+    assert speed.note(20.0, 100, 1000) == (100.0, 1000.0)
+
+
+def test_the_time_left_goes_by_tokens_first_and_by_rows_in_the_end() -> None:
+    rates = {"rows_per_s": 100.0, "tokens_per_s": 1000.0}
+    assert seconds_left(0, mean_tokens=50.0, seen=0.0, **rates) is None
+    assert seconds_left(1000, mean_tokens=None, seen=0.0, **rates) == 10
+    assert seconds_left(1000, mean_tokens=50.0, seen=0.0, **rates) == 50
+    assert seconds_left(1000, mean_tokens=50.0, seen=0.5, **rates) == 30
+    assert seconds_left(1000, mean_tokens=50.0, seen=1.0, **rates) == 10
+    assert seconds_left(1000, rows_per_s=0.0, tokens_per_s=0.0, mean_tokens=50.0, seen=0.0) is None
