@@ -25,7 +25,8 @@ _QUERIES_A_FOLD = 500
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Asked:
-    """Queries to measure by, embedded by the new model as queries: (q, d_new). Without them the documents ask for one another."""
+    """Queries to measure by, embedded by the new model as queries: (q, d_new). Without them documents ask for one
+    another."""
 
     vectors: Floats
     judgments: Sequence[Mapping[int, float]] | None = None
