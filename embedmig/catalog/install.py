@@ -52,6 +52,14 @@ def is_installed(conn: Connection) -> bool:
     return row is not None and bool(row["there"])
 
 
+def installed_revision(conn: Connection) -> str | None:
+    """The revision that the control schema is at; None where there is none."""
+    if not is_installed(conn):
+        return None
+    row = conn.execute("SELECT version_num FROM embedmig.alembic_version").fetchone()
+    return None if row is None else str(row["version_num"])
+
+
 def _creator(db: Database):  # type: ignore[no-untyped-def]
     import psycopg
 

@@ -109,7 +109,8 @@ def init(
 def _shown(result: "Initialised") -> "RenderableType":
     from rich.markup import escape
 
-    was = "installed" if result.installed_now else "is there and up to date"
+    came = {None: "installed", result.revision: "is there and up to date"}
+    was = came.get(result.was_at, f"upgraded from revision {result.was_at}")
     lines = [f"control schema [bold]embedmig[/] {was} (revision {result.revision}) in {escape(result.database)}"]
     if result.settings_file:
         lines.append(f"wrote {escape(str(result.settings_file))}")

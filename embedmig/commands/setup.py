@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from embedmig.catalog.collections import list_collections
-from embedmig.catalog.install import install, is_installed
+from embedmig.catalog.install import install, installed_revision, is_installed
 from embedmig.catalog.models import get_model
 from embedmig.catalog.slots import list_slots
 from embedmig.commands.collections import CollectionAdded, collection_add
@@ -70,7 +70,8 @@ class Initialised:
     database: str
     """Its URL, without a password."""
     revision: str
-    installed_now: bool
+    was_at: str | None
+    """The revision before; None: installed now."""
     settings_file: Path | None
     """Written now; None where it was there, or was not asked for."""
     model: ModelAdded | None
@@ -98,7 +99,7 @@ def init(
     """
     with db.connect() as conn:
         require_server(conn)
-        was_there = is_installed(conn)
+        was_at = installed_revision(conn)
         if table is not None:
             text, embedding = _complete(conn, table, text, embedding)
     if table is not None and model is None:
@@ -112,7 +113,7 @@ def init(
     return Initialised(
         database=db.safe_url,
         revision=revision,
-        installed_now=not was_there,
+        was_at=was_at,
         settings_file=written,
         model=registered,
         collection=added,

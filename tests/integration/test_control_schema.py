@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from embedmig.catalog.install import alembic_ini, install
+from embedmig.cli.main import run
 from embedmig.db import Connection, Database
 from embedmig.types import Placement
 from tests.support import expand_docs, make_docs
@@ -48,6 +49,16 @@ def test_up_down_up_ends_where_up_ended_and_down_leaves_nothing_but_the_version_
     assert {row["name"] for row in columns} <= {"alembic_version", "alembic_version_pkc"}
     move(db, "head")
     assert shape(conn) == before
+
+
+def test_init_upgrades_an_older_one_and_says_so(bare_db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    with bare_db.connect() as conn:
+        conn.execute("CREATE EXTENSION vector")
+    move(bare_db, "0001")
+    assert run(["init", "--database-url", bare_db.url]) == 0
+    assert "upgraded from revision 0001" in " ".join(capsys.readouterr().out.split())
+    assert run(["init", "--database-url", bare_db.url]) == 0
+    assert "is there and up to date" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_printed_sql_makes_the_same_schema(bare_db: Database, conn: Connection) -> None:
