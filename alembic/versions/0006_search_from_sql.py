@@ -87,8 +87,10 @@ RETURN regexp_replace(expression, '\w+\.|[()\s"]', '', 'g');
 
 CREATE FUNCTION embedmig.find_index_v1(
     s embedmig.slot, m embedmig.model, OUT kind text, OUT form text, OUT is_cast boolean
-) LANGUAGE sql STABLE AS $find$
+) LANGUAGE plpgsql STABLE AS $find$
+BEGIN
     SELECT am.amname, split_part(o.opcname, '_', 1), i.indkey[0] = 0
+      INTO kind, form, is_cast
       FROM pg_class t
      CROSS JOIN LATERAL (
            SELECT t.oid AS oid UNION ALL
@@ -108,8 +110,8 @@ CREATE FUNCTION embedmig.find_index_v1(
                 THEN embedmig.bare_v1(pg_get_indexdef(i.indexrelid, 1, true)) = embedmig.bare_v1(format(
                          '%s::%s(%s)', s.vector_column, split_part(o.opcname, '_', 1), m.dimensions))
                 ELSE i.indkey[0] = a.attnum END
-     ORDER BY ic.relname IS DISTINCT FROM s.index_name, i.indkey[0] = 0, ic.relname LIMIT 1
-$find$;
+     ORDER BY ic.relname IS DISTINCT FROM s.index_name, i.indkey[0] = 0, ic.relname LIMIT 1;
+END $find$;
 COMMENT ON FUNCTION embedmig.find_index_v1 IS
     'The ANN index that answers for a slot: its access method; vector, halfvec or bit; whether over an expression';
 """

@@ -4,7 +4,8 @@
     python scripts/bench/search.py --quick    5,000 rows, seconds
 
 Every query is asked of all sides, in random order, in one run: what else the machine does hits all alike. Only ratios
-count. Sides: the statement without the check (bare psycopg, prepared), with the check, and Searcher with an Embedding.
+count. Sides: the statement without the check (bare psycopg, prepared), with the check, Searcher with an Embedding, and
+embedmig.search_v1, which clients in other languages call.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from embedmig.search.routing import routing_bucket
 from embedmig.types import Collection, Floats, KeyColumn, Maintainer, Model, Placement, Slot
 
 WARM_UP = 200
+FROM_SQL = "SELECT key, distance, stale FROM embedmig.search_v1('docs', %(embedmig_query)s, 'bench@1', 10)"
 
 
 def main() -> None:
@@ -112,6 +114,7 @@ def compare(url: str, queries: Floats) -> dict[str, Any]:
         Searcher.connect("docs", database_url=url, max_connections=1) as searcher,
         psycopg.connect(url, autocommit=True) as bare,
         psycopg.connect(url, autocommit=True) as checked,
+        psycopg.connect(url, autocommit=True) as by_function,
     ):
         explained = searcher.explain(Embedding(queries[0], model="bench@1"))
         assert explained.index == "docs_hnsw"
@@ -123,6 +126,7 @@ def compare(url: str, queries: Floats) -> dict[str, Any]:
             "bare": sender(bare, without, {}),
             "check": sender(checked, with_check, route),
             "searcher": searcher.search,
+            "search_v1": sender(by_function, FROM_SQL, {}),
         }
         times = measure(sides, queries)
     return {"p50_us": summary(times, 50), "p99_us": summary(times, 99), "queries": len(queries) - WARM_UP}
