@@ -21,7 +21,7 @@ OPEN = (
 
 FIRST_EPOCH = """
 CREATE SEQUENCE embedmig.first_epoch;
-COMMENT ON SEQUENCE embedmig.first_epoch IS 'Beyond every epoch of the routes that were deleted; read, never drawn from';
+COMMENT ON SEQUENCE embedmig.first_epoch IS 'Beyond every epoch of deleted routes; read, never drawn from';
 """
 
 
