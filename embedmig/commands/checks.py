@@ -140,5 +140,5 @@ def doctor(db: Database, collection: str | None = None) -> Doctor:
         if is_installed(findings):
             chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
             findings += [finding for each in chosen for finding in diagnose_collection(conn, each)]
-            grants = grants_for_searching(conn)
+            grants = grants_for_searching(conn, chosen)
     return Doctor(findings=tuple(findings), grants=tuple(grants))

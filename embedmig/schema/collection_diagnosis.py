@@ -6,11 +6,9 @@ from typing import Any
 
 from psycopg import sql
 
-from embedmig.catalog.collections import list_collections
 from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Queries
 from embedmig.db.identifiers import slot_table, table
-from embedmig.errors import NotFoundError
 from embedmig.schema.build_memory import memory_settings
 from embedmig.schema.diagnosis import Finding, fail, ok, warn
 from embedmig.schema.estimates import hnsw_memory_bytes
@@ -27,14 +25,16 @@ def diagnose_collection(conn: Connection, collection: Collection) -> list[Findin
     """The collection's table, slots, triggers, checks and indexes."""
     check = f"collection {collection.name}"
     slots = list_slots(conn, collection)
-    try:
-        facts = describe_table(conn, collection.schema, collection.table)
-    except NotFoundError:
+    rights = conn.execute(QUERIES["table_rights"], {"schema": collection.schema, "table": collection.table}).fetchone()
+    if rights is None:
         gone = f"table {collection.qualified} is gone"
         return [fail(check, gone, f"restore or rename it back; or embedmig detach {collection.name}")]
+    if not (rights["may_select"] and rights["may_look"]):
+        return [_unreadable(conn, check, collection, rights)]
+    facts = describe_table(conn, collection.schema, collection.table)
     found = [
         *_columns(check, collection, facts, slots),
-        *_rights(conn, check, collection, facts),
+        *_ownership(check, facts, rights),
         *_row_security(check, facts),
         *_triggers(conn, check, collection, facts, slots),
         *_upkeep(conn, check, facts, slots),
@@ -43,23 +43,25 @@ def diagnose_collection(conn: Connection, collection: Collection) -> list[Findin
     return found or [ok(check, f"{collection.qualified}, {len(slots)} slot(s)")]
 
 
-def grants_for_searching(conn: Connection) -> list[str]:
-    """The GRANTs that roles which only search still lack: those that may read a registered table. Where there is no
-    such role, all of them, for a role ``app``."""
-    tables = ["embedmig.route", "embedmig.slot"]
-    readers: set[str] = set()
-    for collection in list_collections(conn):
+def grants_for_searching(conn: Connection, chosen: Sequence[Collection]) -> list[str]:
+    """The GRANTs that roles which only search still lack: those that may read a table of ``chosen``, each for the
+    tables it reads. Where there is no such role, all of them, for a role ``app``."""
+    ours = ["embedmig.route", "embedmig.slot"]
+    reads: dict[str, list[str]] = {}
+    for collection in chosen:
         names = {"schema": collection.schema, "table": collection.table}
-        readers |= {row["role"] for row in conn.execute(QUERIES["readers"], names)}
-        tables.append(table(collection).as_string(conn))
-        tables += [
-            slot_table(slot).as_string(conn)
-            for slot in list_slots(conn, collection)
-            if slot.placement is Placement.COMPANION
-        ]
-    if not readers:
-        return _grants("app", tables, usage=False)
-    return [grant for role in sorted(readers) for grant in _missing_grants(conn, role, tables)]
+        searched = _searched(conn, collection)
+        for row in conn.execute(QUERIES["readers"], names).fetchall():
+            reads.setdefault(row["role"], list(ours)).extend(searched)
+    if not reads:
+        return _grants("app", [*ours, *(name for each in chosen for name in _searched(conn, each))], usage=False)
+    return [grant for role in sorted(reads) for grant in _missing_grants(conn, role, reads[role])]
+
+
+def _searched(conn: Connection, collection: Collection) -> list[str]:
+    """The collection's own table and its companions."""
+    companions = [slot for slot in list_slots(conn, collection) if slot.placement is Placement.COMPANION]
+    return [table(collection).as_string(conn), *(slot_table(slot).as_string(conn) for slot in companions)]
 
 
 def _missing_grants(conn: Connection, role: str, tables: Sequence[str]) -> list[str]:
@@ -88,15 +90,22 @@ def _columns(check: str, collection: Collection, facts: TableFacts, slots: Seque
     return [fail(check, said, f"rename it back, or embedmig detach {collection.name} and register the table anew")]
 
 
-def _rights(conn: Connection, check: str, collection: Collection, facts: TableFacts) -> list[Finding]:
-    row = conn.execute(QUERIES["table_rights"], {"schema": collection.schema, "table": collection.table}).fetchone()
-    assert row is not None
-    if not row["may_read"]:
-        return [fail(check, f"this role may not read {facts.name}", f"GRANT SELECT ON {facts.name} TO this role")]
-    if not row["owns"]:
-        said = f"this role does not own {facts.name}: it may search, and fill what is there"
-        return [warn(check, said, f"expand, index, handover and contract want {row['owner']} or a member of it")]
-    return []
+def _unreadable(conn: Connection, check: str, collection: Collection, rights: dict[str, Any]) -> Finding:
+    role = sql.Identifier(rights["role"])
+    grants = []
+    if not rights["may_look"]:
+        grants.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(collection.schema), role))
+    if not rights["may_select"]:
+        grants.append(sql.SQL("GRANT SELECT ON {} TO {}").format(table(collection), role))
+    said = f"this role may not read {collection.qualified}"
+    return fail(check, said, "; ".join(grant.as_string(conn) for grant in grants))
+
+
+def _ownership(check: str, facts: TableFacts, rights: dict[str, Any]) -> list[Finding]:
+    if rights["owns"]:
+        return []
+    said = f"this role does not own {facts.name}: it may search, and fill what is there"
+    return [warn(check, said, f"expand, index, handover and contract want {rights['owner']} or a member of it")]
 
 
 def _row_security(check: str, facts: TableFacts) -> list[Finding]:
@@ -118,7 +127,8 @@ def _triggers(
     wanted = {
         "collection_id": collection.id,
         "apart": any(slot.placement is Placement.COMPANION for slot in ours),
-        "table": table(collection).as_string(conn),
+        "schema": collection.schema,
+        "table": collection.table,
     }
     rows = conn.execute(QUERIES["triggers"], wanted).fetchall()
     looked_at = (_trigger(check, collection, facts, row["name"], row["enabled"]) for row in rows)
@@ -150,7 +160,7 @@ def _upkeep(conn: Connection, check: str, facts: TableFacts, slots: Sequence[Slo
 
 
 def _is_there(conn: Connection, slot: Slot) -> bool:
-    row = conn.execute("SELECT to_regclass(%s) IS NOT NULL AS there", [slot_table(slot).as_string(conn)]).fetchone()
+    row = conn.execute(QUERIES["is_there"], {"schema": slot.schema, "table": slot.table}).fetchone()
     return row is not None and bool(row["there"])
 
 
@@ -183,7 +193,7 @@ def _invalid(conn: Connection, check: str, collection: Collection, slot: Slot, i
 
 
 def _unvalidated(conn: Connection, slot: Slot) -> list[dict[str, Any]]:
-    return conn.execute(QUERIES["unvalidated_checks"], {"table": slot_table(slot).as_string(conn)}).fetchall()
+    return conn.execute(QUERIES["unvalidated_checks"], {"schema": slot.schema, "table": slot.table}).fetchall()
 
 
 def _memory(conn: Connection, check: str, facts: TableFacts, slot: Slot) -> list[Finding]:

@@ -104,7 +104,10 @@ def _control_schema(conn: Connection, server: dict[str, Any]) -> list[Finding]:
     rights = conn.execute(QUERIES["control_rights"]).fetchone()
     assert rights is not None
     if not rights["usage"]:
-        grant = f"connect as {rights['owner']}; one who only searches needs the GRANTs below"
+        grant = (
+            f"connect as {rights['owner']}; or, only to search: GRANT USAGE ON SCHEMA embedmig TO {server['role']},"
+            " and embedmig doctor tells the rest"
+        )
         return [fail("control schema", f"{server['role']} may not use schema embedmig", grant)]
     return [_revision(conn, server), *_ownership(rights, server)]
 

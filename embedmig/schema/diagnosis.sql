@@ -42,8 +42,8 @@ SELECT slot_name AS name, active, wal_status,
 
 -- name: table_rights
 SELECT pg_has_role(c.relowner, 'USAGE') AS owns, pg_get_userbyid(c.relowner) AS owner,
-       has_table_privilege(c.oid, 'SELECT') AS may_read, has_table_privilege(c.oid, 'UPDATE') AS may_update,
-       has_schema_privilege(c.relnamespace, 'CREATE') AS may_create
+       current_user AS role, has_table_privilege(c.oid, 'SELECT') AS may_select,
+       has_schema_privilege(c.relnamespace, 'USAGE') AS may_look
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
 
@@ -57,8 +57,15 @@ SELECT DISTINCT pg_get_userbyid(a.grantee) AS role
 
 -- name: reader_rights
 SELECT has_schema_privilege(%(role)s, 'embedmig', 'USAGE') AS usage,
-       ARRAY(SELECT t FROM unnest(%(tables)s::text[]) t
-              WHERE to_regclass(t) IS NOT NULL AND NOT has_table_privilege(%(role)s, t, 'SELECT')) AS unreadable;
+       ARRAY(SELECT t FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS named (t, place)
+               JOIN pg_namespace n ON n.nspname = (parse_ident(t))[1]
+               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = (parse_ident(t))[2]
+              WHERE NOT has_table_privilege(%(role)s, c.oid, 'SELECT') ORDER BY place) AS unreadable;
+
+-- name: is_there
+-- Not to_regclass, here and below, which fails for a role without USAGE on the schema.
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = %(schema)s AND c.relname = %(table)s) AS there;
 
 -- name: triggers
 -- Ours on a table, and those that a collection's maintained slots call for.
@@ -66,10 +73,12 @@ SELECT w.name, t.tgenabled::text AS enabled
   FROM (SELECT format('embedmig_%%s_%%s', %(collection_id)s::int, e) AS name
           FROM unnest(CASE WHEN %(apart)s THEN ARRAY['insert', 'update', 'delete', 'truncate']
                            ELSE ARRAY['insert', 'update'] END) e) w
-  LEFT JOIN pg_trigger t ON t.tgname = w.name AND t.tgrelid = to_regclass(%(table)s)
+  LEFT JOIN (pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid AND c.relname = %(table)s
+                          JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %(schema)s) ON t.tgname = w.name
  ORDER BY 1;
 
 -- name: unvalidated_checks
-SELECT k.conname AS name FROM pg_constraint k
- WHERE k.conrelid = to_regclass(%(table)s) AND starts_with(k.conname, 'embedmig_') AND NOT k.convalidated
+SELECT k.conname AS name FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND starts_with(k.conname, 'embedmig_') AND NOT k.convalidated
  ORDER BY 1;

@@ -169,6 +169,7 @@ def test_a_role_without_rights_is_told_whom_to_connect_as(db: Database, docs: Co
     try:
         (finding,) = _findings(limited, "control schema")
         assert "t_limited may not use schema embedmig" in finding.said
+        assert "GRANT USAGE ON SCHEMA embedmig TO t_limited" in finding.what_to_do
         docs.execute("GRANT USAGE ON SCHEMA embedmig TO t_limited")
         docs.execute("GRANT SELECT ON embedmig.route, embedmig.slot, docs, embedmig.docs_v2 TO t_limited")
         said = [finding.said for finding in _bad(limited)]
@@ -179,6 +180,43 @@ def test_a_role_without_rights_is_told_whom_to_connect_as(db: Database, docs: Co
     finally:
         docs.execute("DROP OWNED BY t_limited")
         docs.execute("DROP ROLE t_limited")
+
+
+def test_a_role_that_may_not_see_into_a_schema_is_told_so(db: Database, docs: Connection) -> None:
+    make_docs(docs, 5, name="odd", schema="Odd Schema")
+    expand_docs(db, collection="odd")
+    docs.execute("CREATE ROLE t_limited LOGIN")
+    limited = Database(make_conninfo(db.url, user="t_limited"))
+    try:
+        docs.execute("GRANT USAGE ON SCHEMA embedmig TO t_limited")
+        docs.execute("GRANT SELECT ON ALL TABLES IN SCHEMA embedmig TO t_limited")
+        (finding,) = _findings(limited, "collection odd")
+        assert finding.said == "this role may not read Odd Schema.docs"
+        grants = (
+            'GRANT USAGE ON SCHEMA "Odd Schema" TO "t_limited"',
+            'GRANT SELECT ON "Odd Schema"."docs" TO "t_limited"',
+        )
+        assert finding.what_to_do == "; ".join(grants)
+        for grant in grants:
+            docs.execute(sql.SQL(grant))
+        (finding,) = _findings(limited, "collection odd")
+        assert finding.level is Level.WARN
+    finally:
+        docs.execute("DROP OWNED BY t_limited")
+        docs.execute("DROP ROLE t_limited")
+
+
+def test_a_role_is_told_grants_on_the_tables_that_it_reads_and_no_others(db: Database, docs: Connection) -> None:
+    make_docs(docs, 5, name="payroll", table="payroll")
+    docs.execute("CREATE ROLE t_reader")
+    try:
+        docs.execute("GRANT SELECT ON docs TO t_reader")
+        assert doctor(db).grants == doctor(db, "docs").grants
+        assert "payroll" not in "".join(doctor(db).grants)
+        assert "payroll" in "".join(doctor(db, "payroll").grants), "nobody reads it: for a role app"
+    finally:
+        docs.execute("DROP OWNED BY t_reader")
+        docs.execute("DROP ROLE t_reader")
 
 
 def test_a_subscribed_table_wants_triggers_that_fire_always(db: Database, docs: Connection) -> None:
