@@ -40,6 +40,8 @@ class Corpus:
     """For each query: position of a document -> gain."""
     fitting: tuple[str, ...] = ()
     """Empty: fit on the documents by cross-fitting."""
+    key_order: tuple[int, ...] = ()
+    """Positions of the documents as their source orders them; empty: as they stand."""
 
 
 def read_cranfield() -> Corpus:
@@ -81,6 +83,7 @@ def read_wordnet(part: str, *, documents: int, queries: int, fitting: int) -> Co
         queries=tuple(asked),
         relevant=tuple(explains[lemma] for lemma in asked),
         fitting=tuple(gloss for _, gloss in rest),
+        key_order=tuple(np.argsort((order if part == "test" else order[::-1])[:documents]).tolist()),
     )
 
 

@@ -41,6 +41,7 @@ class Corpus:
         self._true = self._case.queries @ self._case.documents.new.T
         self.ideal = self._case.measure(top_k(self._true, 10))
         self.n_queries, self.n_documents = self._true.shape
+        self.key_order = np.array(self._case.corpus.key_order or range(self.n_documents))
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +102,7 @@ def spend_otherwise(corpus: Corpus, exponent: float, rows: int) -> dict[str, flo
     """The same number of rows in other orders."""
     traffic, _ = make_traffic(corpus.n_queries, exponent)
     found = {}
-    orders = {"key": np.arange(corpus.n_documents), "random": np.random.default_rng(1).permutation(corpus.n_documents)}
+    orders = {"key": corpus.key_order, "random": np.random.default_rng(1).permutation(corpus.n_documents)}
     for name, order in orders.items():
         corpus.reset()
         corpus.embed(order[:rows])
