@@ -42,6 +42,7 @@ class RunReport:
         self._collection, self._workers, self._follow = collection, workers, follow
         self._id: int | None = None
         self._said_s = -REPORT_EVERY_S
+        self._news: tuple[str, str | None] = ("", None)
         self._seconds, self._requests, self._retries = 0.0, 0, 0
 
     def say(
@@ -54,10 +55,12 @@ class RunReport:
         worked: bool,
         at_once: bool = False,
     ) -> None:
-        """Writes the report if the last is old enough. ``worked``: the time since then counts as running."""
-        since = step.seconds - self._said_s
-        if since < REPORT_EVERY_S and not at_once:
+        """Writes the report if the last is old enough, or the phase or what holds the run back has changed. ``worked``:
+        the time since then counts as running."""
+        news = (step.phase, step.held_back)
+        if step.seconds - self._said_s < REPORT_EVERY_S and news == self._news and not at_once:
             return
+        self._news = news
         self._report(conn, step)
         seconds = step.seconds - self._seconds if worked else 0.0
         self._note(conn, slots, stats, seconds)

@@ -133,7 +133,7 @@ def test_what_the_application_lacks_is_told_and_not_judged(conn: Connection, fil
 
 
 def test_reembed_says_what_it_did_line_by_line_and_at_the_end(db: Database, conn: Connection, verb: Verb) -> None:
-    make_docs(conn, 30)
+    make_docs(conn, 100)
     code, said = verb("reembed", "docs")
     assert code == 1
     assert "embedmig expand docs" in said
@@ -145,7 +145,7 @@ def test_reembed_says_what_it_did_line_by_line_and_at_the_end(db: Database, conn
     code, said = verb("reembed", "docs")
     assert code == 0
     assert "every row is embedded" in said
-    assert "30 true" in said
+    assert "100 true" in said
 
 
 @pytest.mark.parametrize(
