@@ -1,5 +1,6 @@
 """Opens connections to the user's database and turns the driver's errors into ours, once."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -9,22 +10,31 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 from psycopg.types import TypeInfo
 
-from embedmig.errors import DatabaseError, LockedError, PrivilegeError, RefusedError, UnsupportedError
+from embedmig.errors import (
+    DatabaseError,
+    LockedError,
+    PrivilegeError,
+    RefusedError,
+    SettingsError,
+    UnsupportedError,
+)
 
 Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
 
 MIN_SERVER = 150000
 MIN_PGVECTOR = (0, 8)
+_PORT = re.compile(r"[0-9,]*")
 REFUSED = "EM001"
 """The SQLSTATE by which the catalog's functions say that a precondition does not hold."""
 
 
 class Database:
-    """One database, by its URL. Holds no connection: each ``connect`` opens one."""
+    """One database, by its URL. Holds no connection: each ``connect`` opens one. Raises SettingsError for a URL that
+    cannot be read."""
 
     def __init__(self, url: str, *, application_name: str = "embedmig") -> None:
-        self.url = url
+        self.url = checked_url(url)
         self._application_name = application_name
 
     @contextmanager
@@ -52,6 +62,26 @@ class Database:
         host, name = info.get("host", "localhost"), info.get("dbname", "")
         port = f":{info['port']}" if "port" in info else ""
         return f"postgresql://{info.get('user', '')}@{host}{port}/{name}"
+
+
+def checked_url(url: str) -> str:
+    """The URL as it is given. Raises SettingsError for one that cannot be read; what libpq says of it is kept back,
+    for it quotes the parts, and with a password that was not percent-encoded those are parts of the password."""
+    if not url.strip():
+        raise SettingsError("the database's URL is empty: name a server, or unset it for the embedded one")
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        parts = None
+    host, port = ("", "") if parts is None else (str(parts.get(name) or "") for name in ("host", "port"))
+    # A host with an @ is the rest of a password, unless it is a socket: a folder's path, or @ and an abstract name.
+    if parts is None or "@" in host.lstrip("@").split("/")[0] or not _PORT.fullmatch(port):
+        raise SettingsError(
+            "the database's URL cannot be read (it is not shown, for it may hold a password): write"
+            " postgresql://user:password@host:5432/name, with @ : / ? # % and blanks of the password percent-encoded,"
+            " and no driver's name as in postgresql+psycopg://"
+        )
+    return url
 
 
 def register_vector_types(conn: psycopg.Connection[Any]) -> None:

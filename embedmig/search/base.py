@@ -12,6 +12,7 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 
 from embedmig.catalog.serving import Serving
+from embedmig.db.connection import checked_url
 from embedmig.errors import DatabaseError, EmbedmigError, ProviderError
 from embedmig.search.ahead import Ahead
 from embedmig.search.notes import Notes
@@ -71,7 +72,7 @@ class SearcherBase:
     def __init__(self, collection: str, **options: Unpack[ConnectOptions]) -> None:
         self.collection = collection
         self._settings = options.get("settings") or load_settings()
-        self._url = options.get("database_url") or configured_url(self._settings)
+        self._url = checked_url(options.get("database_url") or configured_url(self._settings))
         self._max_connections = options.get("max_connections", 8)
         self._prepared = options.get("prepared", True)
         self._timeout_s = options.get("timeout_s", 10.0)

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from embedmig.cli.main import VERBS, run
+from embedmig.db.connection import checked_url
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
@@ -76,3 +77,35 @@ def test_a_uuid_is_printed_whole_however_narrow_the_terminal() -> None:
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(_render(SearchResult(collection="docs", hits=[found], explanation=None)))
     assert str(key) in console.export_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:hunter2@h/x",
+        "postgresql+psycopg://u:hunter2@h/x",
+        "postgresql://u:hunter2 or so@h/x",
+        "postgresql://u:wh@hunter2@h/x",
+        "postgresql://u:hun/hunter2@h/x",
+        "postgresql://u:hunter2%@h/x",
+        " ",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_wrong_usage_and_not_quoted(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--json", "--database-url", url]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"] == "SettingsError"
+    assert "hunter2" not in said["message"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host=/srv/a@b dbname=x password=p",
+        "postgresql://u:p%40ss@h1:1,h2:2/x",
+        "postgresql://u@[::1]:5432/x",
+        "postgresql:///x?host=@abstract",
+    ],
+)
+def test_every_form_that_libpq_takes_is_taken(url: str) -> None:
+    assert checked_url(url) == url
