@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnversionedVectorError,
         UsageError,
     )
+    from embedmig.rollout.watching import roll_back_on_breach
     from embedmig.search.aio import AsyncSearcher
     from embedmig.search.hits import Hit
     from embedmig.search.plan import Explanation
@@ -81,6 +82,7 @@ __all__ = [
     "UsageError",
     "VersionedVector",
     "load_settings",
+    "roll_back_on_breach",
 ]
 
 _ELSEWHERE = {
@@ -97,6 +99,7 @@ _ELSEWHERE = {
     "Settings": "settings",
     "VersionedVector": "sqlalchemy",
     "load_settings": "settings",
+    "roll_back_on_breach": "rollout.watching",
 }
 """Where a public name is defined; all others are errors."""
 

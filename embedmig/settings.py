@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from embedmig.errors import SettingsError
+from embedmig.trigger_settings import RolloutSettings, TriggerSettings
 
 FILE = "embedmig.toml"
 _ACTIVE_INDEX = "EMBEDMIG_ACTIVE_INDEX"
@@ -71,6 +72,8 @@ class Settings(BaseSettings):
     """Shares in percent: what rollout --auto walks, and of what rollout says that it was skipped."""
     hold_hours: Annotated[float, Field(ge=0)] = 48.0
     """How long a share is held before it may rise again."""
+    rollout: RolloutSettings = Field(default_factory=RolloutSettings)
+    """What rolls a share back by itself: ``[rollout.triggers]``."""
     stability_days: Annotated[float, Field(ge=0)] = 7.0
     """How long the stored route must have been at 100 before contract."""
     quiet_hours: Annotated[float, Field(ge=0)] = 24.0
@@ -129,7 +132,8 @@ def _say(error: Mapping[str, object], path: Path) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location) if isinstance(location, tuple) else str(location)
     if error["type"] == "extra_forbidden":
-        return f"{path}: unknown setting {key}; the settings are {', '.join(sorted(Settings.model_fields))}"
+        known = TriggerSettings if key.startswith("rollout.triggers.") else Settings
+        return f"{path}: unknown setting {key}; the settings are {', '.join(sorted(known.model_fields))}"
     variable = f"EMBEDMIG_{key.upper()}"
     where = variable if variable in os.environ else str(path)
     return f"{where}: {key}: {str(error['msg']).lower()}"

@@ -45,6 +45,10 @@ class Facts:
     hold_left_s: float = 0.0
     tripped: str | None = None
     """What a rollback trigger said when it took the share back; None once a newer report or a person answered it."""
+    firing: tuple[str, ...] = ()
+    """Rollback triggers that fire now."""
+    unproven: tuple[str, ...] = ()
+    """Rollback triggers that can neither tell that all is well nor that it is not."""
     stability_left_s: float = 0.0
     retired: bool = False
 
@@ -112,6 +116,13 @@ def holds(facts: Facts) -> tuple[str, ...]:
         found.append(
             f"a rollback trigger took the share back ({facts.tripped}): find out why, then validate again,"
             f" embedmig validate {facts.collection}, or --accept-report REASON"
+        )
+    if facts.firing:
+        found.append(f"a rollback trigger fires ({'; '.join(facts.firing)}): embedmig rollback {facts.collection}")
+    if facts.unproven:
+        found.append(
+            f"it is not known yet whether all is well ({'; '.join(facts.unproven)}): wait for more requests, or say why"
+            " it may go on, --accept-unproven REASON"
         )
     if 0 < facts.share_bp < 10_000 and facts.hold_left_s > 0:
         found.append(

@@ -26,6 +26,7 @@ class Ladder:
     """How the share came to where it is."""
 
     share_bp: int
+    epoch: int
     raised_at: datetime
     """The last rise; without one, the last change."""
     raised_epoch: int

@@ -22,7 +22,7 @@ SELECT share_bp, epoch FROM embedmig.route WHERE group_name = %(group)s FOR UPDA
 
 -- name: read_ladder
 -- A share that was left before every open migration began belongs to one that is over.
-SELECT r.share_bp, coalesce(r.raised_at, r.changed_at) AS raised_at, coalesce(r.raised_epoch, r.epoch) AS raised_epoch,
+SELECT r.share_bp, r.epoch, coalesce(r.raised_at, r.changed_at) AS raised_at, coalesce(r.raised_epoch, r.epoch) AS raised_epoch,
        extract(epoch FROM clock_timestamp() - coalesce(r.raised_at, r.changed_at))::float8 AS held_s,
        CASE WHEN w.opened_at <= r.left_at THEN r.left_at END AS left_at,
        CASE WHEN w.opened_at <= r.left_at THEN r.left_bp END AS left_bp,

@@ -40,6 +40,7 @@ _WHERE = {
     "report_compare": "reporting",
     "rollout": "routing",
     "rollout_auto": "routing",
+    "rollout_watch": "routing",
     "rollback": "routing",
     "search": "searching",
     "status": "watching",

@@ -11,7 +11,8 @@ from embedmig.errors import RefusedError, UsageError
 from embedmig.rollout.accepting import Accepted
 from embedmig.rollout.facts import slots_of
 from embedmig.rollout.switching import Switched, raise_share, resume_percent, roll_back
-from embedmig.rollout.walking import Look, OnLook, Way, walk
+from embedmig.rollout.walking import Way, walk
+from embedmig.rollout.watching import LOOK_S, Look, OnLook, watch
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection
 
@@ -37,6 +38,7 @@ def rollout(
     resume: bool = False,
     accept_report: str | None = None,
     accept_no_way_back: str | None = None,
+    accept_unproven: str | None = None,
     hold_hours: float | None = None,
     settings: Settings | None = None,
 ) -> Switched:
@@ -53,7 +55,7 @@ def rollout(
             found,
             resume_percent(conn, found) if percent is None else percent,
             settings or load_settings(),
-            accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back),
+            accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back, unproven=accept_unproven),
             hold_hours=hold_hours,
             resumed=resume,
         )
@@ -66,22 +68,42 @@ def rollout_auto(
     resume: bool = False,
     accept_report: str | None = None,
     accept_no_way_back: str | None = None,
+    accept_unproven: str | None = None,
     hold_hours: float | None = None,
     settings: Settings | None = None,
+    look_s: float = LOOK_S,
     on_look: OnLook | None = None,
     stop: threading.Event | None = None,
 ) -> Look:
-    """Climbs the steps of ``rollout_steps`` to 100, each when the one before was held for its time. Ctrl-C ends it
-    where it is, and the next run goes on there. Raises RefusedError, with the share where it is, when a gate holds."""
+    """Climbs the steps of ``rollout_steps`` to 100, each when the one before was held for its time, and rolls back when
+    a rollback trigger fires. Ctrl-C ends it where it is, and the next run goes on there. Raises RefusedError, with the
+    share where it is, when a gate holds."""
     with db.connect() as conn:
         found = get_collection(conn, collection)
     way = Way(
         settings=settings or load_settings(),
-        accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back),
+        accepted=Accepted(report=accept_report, no_way_back=accept_no_way_back, unproven=accept_unproven),
         hold_hours=hold_hours,
         resumed=resume,
+        look_s=look_s,
     )
     return walk(db, found, way, on_look=on_look, stop=stop)
+
+
+def rollout_watch(
+    db: Database,
+    collection: str,
+    *,
+    settings: Settings | None = None,
+    look_s: float = LOOK_S,
+    on_look: OnLook | None = None,
+    stop: threading.Event | None = None,
+) -> Look:
+    """Looks at the rollback triggers every ``look_s`` and rolls back when one fires; that, Ctrl-C or ``stop`` ends
+    it."""
+    with db.connect() as conn:
+        found = get_collection(conn, collection)
+    return watch(db, found, settings or load_settings(), look_s=look_s, on_look=on_look, stop=stop)
 
 
 def rollback(db: Database, collection: str, *, if_complete: bool = False, why: str | None = None) -> RolledBack:

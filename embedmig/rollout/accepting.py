@@ -20,6 +20,8 @@ class Accepted:
     """The last report did not pass, or is older than a rollback by a rollback trigger."""
     no_way_back: str | None = None
     """The old model is gone: rows written since would not be found after a rollback."""
+    unproven: str | None = None
+    """Rollback triggers have seen too little, or nothing that decides."""
 
 
 NOTHING = Accepted()
@@ -28,7 +30,12 @@ NOTHING = Accepted()
 def accept(conn: Connection, collection: Collection, members: Sequence[Collection], accepted: Accepted) -> None:
     """Keeps the reasons. Raises UsageError for one that is empty or stands for nothing, RefusedError where there is
     nothing that could be accepted."""
-    for option, why in (("--accept-report", accepted.report), ("--accept-no-way-back", accepted.no_way_back)):
+    reasons = {
+        "--accept-report": accepted.report,
+        "--accept-no-way-back": accepted.no_way_back,
+        "--accept-unproven": accepted.unproven,
+    }
+    for option, why in reasons.items():
         if why is not None and not why.strip():
             raise UsageError(f"{option} needs a reason: it is kept with the event")
     if accepted.report is not None:

@@ -12,10 +12,14 @@ from embedmig.catalog.tails import get_tail
 from embedmig.db import Connection, identifiers
 from embedmig.errors import NotFoundError
 from embedmig.rollout import ladder
+from embedmig.rollout.evidence import look_at_triggers
+from embedmig.rollout.triggers import TriggerState, Verdict
 from embedmig.schema.indexes import index_state
 from embedmig.settings import Settings
 from embedmig.stages import Facts
 from embedmig.types import Collection, Migration, ModelState, Slot
+
+FULL_BP = 10_000
 
 
 def slots_of(conn: Connection, collection: Collection, migration: Migration | None) -> tuple[Slot, Slot | None]:
@@ -53,6 +57,8 @@ def gather_facts(
     climb = routes.read_ladder(conn, collection.group)
     lost = way_back_ended(migration, source) and migration.no_way_back_accepted is None
     answered = climb.left_at is not None and report is not None and report.made_at > climb.left_at
+    # At 100 there is nothing to rise to, and the source answers nothing to compare with.
+    states = look_at_triggers(conn, collection.group, settings.rollout.triggers) if climb.share_bp < FULL_BP else []
     return Facts(
         collection=collection.name,
         source=source.name,
@@ -72,9 +78,16 @@ def gather_facts(
             climb.share_bp, climb.held_s, settings.hold_hours if hold_hours is None else hold_hours
         ),
         tripped=None if answered else climb.tripped,
+        firing=tuple(str(state) for state in states if climb.share_bp and state.verdict is Verdict.FIRES),
+        unproven=tuple(str(state) for state in states if _is_unproven(state, climb.share_bp)),
         stability_left_s=stability_left_s(since, settings.stability_days),
         retired=migration.retired_at is not None,
     )
+
+
+def _is_unproven(state: TriggerState, share_bp: int) -> bool:
+    """At 0 nothing was served, and only what shadow reads speak against the target for is to be answered."""
+    return state.holds if share_bp else state.verdict is Verdict.FIRES
 
 
 def stability_left_s(full_since: datetime | None, days: float) -> float:

@@ -1,6 +1,6 @@
 """Changes the share of a group's requests that the target gets: up behind gates, down at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embedmig.catalog import collections, migrations, routes
@@ -9,13 +9,11 @@ from embedmig.catalog.routes import Pin
 from embedmig.db import Connection
 from embedmig.errors import RefusedError, UsageError
 from embedmig.rollout.accepting import NOTHING, Accepted, accept
-from embedmig.rollout.facts import gather_facts, slots_of
+from embedmig.rollout.facts import FULL_BP, gather_facts, slots_of
 from embedmig.rollout.ladder import steps_between
 from embedmig.settings import Settings
 from embedmig.stages import holds, missing_for_ramp
-from embedmig.types import Collection, Route
-
-FULL_BP = 10_000
+from embedmig.types import Collection, ModelState, Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +57,10 @@ def raise_share(
         hold = settings.hold_hours if hold_hours is None else hold_hours
         members = collections.list_group(conn, collection.group)
         accept(conn, collection, members, accepted)
-        _require_ready(conn, members, settings, hold)
+        unproven = _require_ready(conn, members, settings, hold, accepted)
         skipped = () if resumed else steps_between(before.share_bp, share_bp, settings.rollout_steps)
-        route = _rise(conn, collection, before, share_bp, skipped, hold)
+        kept = {"skipped": list(skipped), "held_hours": hold} | unproven
+        route = _rise(conn, collection, before, share_bp, kept, accepted.unproven if unproven else None)
         held = settings.hold_hours if share_bp < FULL_BP else 0.0
         return replace(_switched(conn, collection, before, route), skipped=skipped, hold_hours=held)
     if accepted != NOTHING:
@@ -86,6 +85,30 @@ def roll_back(conn: Connection, collection: Collection, *, why: str | None = Non
 
     Never refuses before ``retire``. Raises RefusedError after it: nobody maintains the source any more.
     """
+    _require_way_back(conn, collection)
+    before = routes.get_route(conn, collection.group)
+    route = before if before.share_bp == 0 else _lower(conn, collection, 0, "rollback", why=why)
+    return _switched(conn, collection, before, route)
+
+
+def trip(conn: Connection, collection: Collection, epoch: int, why: str) -> Switched | None:
+    """As ``roll_back``, by a rollback trigger that fired at ``epoch``: from then on a newer report, or a person, has to
+    open the way again. None when the share has changed meanwhile: what was seen is not of it.
+
+    Raises RefusedError, unlike ``roll_back``, when the old model is gone too: every search by text would fail.
+    """
+    _require_way_back(conn, collection)
+    _require_source_models(conn, collection, why)
+    before = routes.get_route(conn, collection.group)
+    with conn.transaction():
+        share_bp, now = routes.lock_route(conn, collection.group)
+        if now != epoch or share_bp == 0:
+            return None
+        route = _lower(conn, collection, 0, "rollback", why=why, tripped=True)
+    return _switched(conn, collection, before, route)
+
+
+def _require_way_back(conn: Connection, collection: Collection) -> None:
     for member in collections.list_group(conn, collection.group):
         migration = migrations.find_migration(conn, member)
         if migration is None:
@@ -95,13 +118,20 @@ def roll_back(conn: Connection, collection: Collection, *, why: str | None = Non
                 f"the source of {member.name} was retired on {migration.retired_at:%Y-%m-%d}: its index is gone and"
                 " its vectors are not kept up to date since. The way back is a migration of its own, to the old model"
             )
-    before = routes.get_route(conn, collection.group)
-    route = before if before.share_bp == 0 else _lower(conn, collection, 0, "rollback", why=why)
-    return _switched(conn, collection, before, route)
+
+
+def _require_source_models(conn: Connection, collection: Collection, why: str) -> None:
+    for member in collections.list_group(conn, collection.group):
+        source, _ = slots_of(conn, member, migrations.get_migration(conn, member))
+        if source.model.state is ModelState.GONE:
+            raise RefusedError(
+                f"a rollback trigger fires ({why}), and {source.model.key} is gone: after a rollback no text could be"
+                f" searched in {source.name}. Decide, embedmig rollback {member.name}"
+            )
 
 
 def _rise(
-    conn: Connection, collection: Collection, before: Route, share_bp: int, skipped: Sequence[float], hold: float
+    conn: Connection, collection: Collection, before: Route, share_bp: int, kept: Mapping[str, object], why: str | None
 ) -> Route:
     """Raises RefusedError when the route is another than the gates were asked about."""
     with conn.transaction():
@@ -112,7 +142,7 @@ def _rise(
                 f" embedmig status {collection.name}"
             )
         route = routes.set_share(conn, collection.group, share_bp)
-        _log(conn, collection, "rollout", before.share_bp, route, skipped=list(skipped), held_hours=hold)
+        _log(conn, collection, "rollout", before.share_bp, route, why=why, **kept)
     return route
 
 
@@ -152,18 +182,25 @@ def _log(
     )
 
 
-def _require_ready(conn: Connection, members: Sequence[Collection], settings: Settings, hold_hours: float) -> None:
+def _require_ready(
+    conn: Connection, members: Sequence[Collection], settings: Settings, hold_hours: float, accepted: Accepted
+) -> dict[str, object]:
+    """Gives what a person goes over, for the log."""
     missing: list[str] = []
     held: dict[str, None] = {}
+    unproven: dict[str, None] = {}
     for member in members:
         facts = gather_facts(conn, member, settings, counted=True, hold_hours=hold_hours)
         if facts.target is None:
-            begin = f"embedmig expand {member.name} --to MODEL"
-            raise RefusedError(f"{member.name} has no open migration: begin one, {begin}")
+            raise RefusedError(f"{member.name} has no open migration: begin one, embedmig expand {member.name}")
         missing += [f"{member.name}: {reason}" for reason in missing_for_ramp(facts)]
+        if accepted.unproven is not None:
+            unproven |= dict.fromkeys(facts.unproven)
+            facts = replace(facts, unproven=())
         held |= dict.fromkeys(holds(facts))
     if missing or held:
         raise RefusedError("the share stays where it is. " + ". ".join([*missing, *held]))
+    return {"unproven": list(unproven)} if unproven else {}
 
 
 def _switched(conn: Connection, collection: Collection, before: Route, route: Route) -> Switched:

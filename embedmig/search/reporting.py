@@ -40,6 +40,7 @@ class Reporter:
         self._stopped = threading.Event()
         self._running_in: int | None = None
         self._fails = False
+        self._told_of = False
 
     def ensure_running(self) -> None:
         """Called with everything that is counted."""
@@ -89,7 +90,15 @@ class Reporter:
         try:
             self._after_flush(self._url, self._collection)
         except Exception:  # noqa: BLE001  (what the application hangs on here must not end the counting)
-            _log.warning("%s: what is to follow the counting failed", self._collection, exc_info=True)
+            _log.log(
+                logging.DEBUG if self._told_of else logging.WARNING,
+                "%s: what is to follow the counting failed",
+                self._collection,
+                exc_info=True,
+            )
+            self._told_of = True
+        else:
+            self._told_of = False
 
     def _run(self) -> None:
         while not self._stopped.wait(FLUSH_S):

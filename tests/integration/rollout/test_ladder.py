@@ -13,13 +13,13 @@ from embedmig.catalog.events import list_events
 from embedmig.catalog.models import update_model
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UsageError
-from embedmig.rollout.walking import Look
+from embedmig.rollout.watching import Look
 from embedmig.settings import Settings
 from embedmig.types import Collection, ModelState
-from tests.rollout_support import Ready, add_report
+from tests.rollout_support import UNWATCHED, Ready, add_report
 from tests.support import OLD, make_docs
 
-NO_HOLD = Settings(hold_hours=0)
+NO_HOLD = Settings(hold_hours=0, rollout=UNWATCHED.rollout)
 
 
 def _let_pass(conn: Connection, hours: float) -> None:
@@ -31,12 +31,12 @@ def test_a_step_is_held_for_its_time_before_the_next(db: Database, conn: Connect
     ready()
     commands.rollout(db, "docs", 5)
     with pytest.raises(RefusedError, match=r"5 % are to be held for another 48\.0 hours"):
-        commands.rollout(db, "docs", 25)
+        commands.rollout(db, "docs", 25, settings=UNWATCHED)
     _let_pass(conn, 47.5)
     with pytest.raises(RefusedError, match="another 30 minutes"):
         commands.rollout(db, "docs", 25)
     _let_pass(conn, 1)
-    assert commands.rollout(db, "docs", 25).percent == 25
+    assert commands.rollout(db, "docs", 25, settings=UNWATCHED).percent == 25
 
 
 def test_the_hold_can_be_set_for_one_rise_and_in_the_settings(db: Database, conn: Connection, ready: Ready) -> None:
@@ -44,7 +44,7 @@ def test_the_hold_can_be_set_for_one_rise_and_in_the_settings(db: Database, conn
     commands.rollout(db, "docs", 5)
     with pytest.raises(RefusedError, match="to be held"):
         commands.rollout(db, "docs", 25, hold_hours=1)
-    assert commands.rollout(db, "docs", 25, hold_hours=0).percent == 25
+    assert commands.rollout(db, "docs", 25, hold_hours=0, settings=UNWATCHED).percent == 25
     assert commands.rollout(db, "docs", 50, settings=NO_HOLD).percent == 50
     with pytest.raises(UsageError, match="0 hours or more"):
         commands.rollout(db, "docs", 100, hold_hours=-1)
@@ -58,7 +58,7 @@ def test_lowering_the_share_is_not_held_and_does_not_start_the_hold_anew(
     _let_pass(conn, 47)
     assert commands.rollout(db, "docs", 5).percent == 5
     _let_pass(conn, 1)
-    assert commands.rollout(db, "docs", 25).percent == 25
+    assert commands.rollout(db, "docs", 25, settings=UNWATCHED).percent == 25
 
 
 def test_an_epoch_raised_for_another_reason_does_not_start_the_hold_anew(
@@ -68,7 +68,7 @@ def test_an_epoch_raised_for_another_reason_does_not_start_the_hold_anew(
     commands.rollout(db, "docs", 5)
     _let_pass(conn, 48)
     routes.raise_epoch(conn, collection.group)
-    assert commands.rollout(db, "docs", 25).percent == 25
+    assert commands.rollout(db, "docs", 25, settings=UNWATCHED).percent == 25
 
 
 def test_skipped_steps_are_said_and_logged(
@@ -80,7 +80,7 @@ def test_skipped_steps_are_said_and_logged(
     assert "skipped: 5 %, 25 %" in said
     assert "held for 48 hours" in said
     assert list_events(conn, "docs", limit=1)[0].details["skipped"] == [5, 25]
-    assert commands.rollout(db, "docs", 100, hold_hours=0).skipped == ()
+    assert commands.rollout(db, "docs", 100, settings=NO_HOLD).skipped == ()
 
 
 def test_after_a_rollback_nothing_is_held_and_resume_leads_to_the_last_share(
@@ -157,7 +157,7 @@ def test_with_the_old_model_gone_a_reason_stands_in_for_a_warm_source(
         commands.rollout(db, "docs", 5, accept_no_way_back=" ")
     commands.rollout(db, "docs", 5, accept_no_way_back="the vendor is closed")
     assert migrations.get_migration(conn, collection).no_way_back_accepted == "the vendor is closed"
-    assert commands.rollout(db, "docs", 25, hold_hours=0).percent == 25
+    assert commands.rollout(db, "docs", 25, hold_hours=0, settings=UNWATCHED).percent == 25
     assert "accept-no-way-back" in [event.verb for event in list_events(conn, "docs")]
 
 
@@ -190,12 +190,12 @@ def test_auto_waits_for_the_hold_and_goes_on_where_it_was_stopped(db: Database, 
         looks.append(look)
         stop.set()
 
-    ended = commands.rollout_auto(db, "docs", on_look=stop_at_once, stop=stop)
+    ended = commands.rollout_auto(db, "docs", settings=UNWATCHED, on_look=stop_at_once, stop=stop)
     assert (ended.outcome, ended.percent, ended.next_percent) == ("interrupted", 5, 25)
     assert 47.9 * 3600 < looks[0].hold_left_s <= 48 * 3600
     _let_pass(conn, 48)
     stop.clear()
-    assert commands.rollout_auto(db, "docs", on_look=stop_at_once, stop=stop).percent == 25
+    assert commands.rollout_auto(db, "docs", settings=UNWATCHED, on_look=stop_at_once, stop=stop).percent == 25
 
 
 def test_auto_stops_where_a_gate_holds(db: Database, conn: Connection, ready: Ready) -> None:
@@ -210,20 +210,28 @@ def test_auto_stops_where_a_gate_holds(db: Database, conn: Connection, ready: Re
     assert routes.get_route(conn, collection.group).percent == 25
 
 
-def test_auto_survives_a_database_that_is_away_for_a_while(
-    db: Database, conn: Connection, ready: Ready, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_survives_a_database_that_is_away_for_a_while(db: Database, conn: Connection, ready: Ready) -> None:
     ready()
-    monkeypatch.setattr("embedmig.rollout.walking.LOOK_S", 0.01)
     url, looks = db.url, []
 
     def cut_and_mend(look: Look) -> None:
         looks.append((look.percent, look.unreachable is not None))
         db.url = url if look.unreachable else "postgresql://127.0.0.1:1/none"
 
-    ended = commands.rollout_auto(db, "docs", settings=NO_HOLD, on_look=cut_and_mend)
+    ended = commands.rollout_auto(db, "docs", settings=NO_HOLD, look_s=0.01, on_look=cut_and_mend)
     assert ended.outcome == "switched"
     assert looks[:3] == [(5, False), (5, True), (25, False)]
+
+
+def test_auto_ends_when_somebody_takes_the_share_back(db: Database, conn: Connection, ready: Ready) -> None:
+    ready()
+
+    def take_back(look: Look) -> None:
+        if look.percent == 25:
+            commands.rollback(db, "docs")
+
+    ended = commands.rollout_auto(db, "docs", settings=NO_HOLD, on_look=take_back)
+    assert (ended.outcome, ended.percent) == ("taken back", 0)
 
 
 def test_the_command_line_asks_for_one_way(
@@ -238,7 +246,7 @@ def test_auto_and_resume_from_the_command_line(
     db: Database, conn: Connection, ready: Ready, verb: Callable[..., tuple[int, str]]
 ) -> None:
     ready()
-    code, said = verb("rollout", "docs", "--auto", "--hold", "0")
+    code, said = verb("rollout", "docs", "--auto", "--hold", "0", "--accept-unproven", "a test")
     assert code == 0
     assert "docs: 25 % of requests go to the new index" in said
     assert verb("rollback", "docs")[0] == 0
