@@ -99,10 +99,10 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         _complain(str(exc), type(exc).__name__, exc.exit_code, as_json=as_json)
         return exc.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away, as head does: nothing is wrong and nobody is left to tell.
-        sys.stdout = None
-        return 0
+    except SystemExit:
+        # How click ends when the reader of our output goes away, as head does. Its exit code 1 would read as a check
+        # that said no; a job like reembed was cut short by it.
+        return INTERRUPTED
     except Exception as exc:  # noqa: BLE001 the last resort: a sentence, not a traceback
         if verbose:
             traceback.print_exc()

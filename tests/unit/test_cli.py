@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -109,3 +111,21 @@ def test_a_url_that_cannot_be_read_is_wrong_usage_and_not_quoted(url: str, capsy
 )
 def test_every_form_that_libpq_takes_is_taken(url: str) -> None:
     assert checked_url(url) == url
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EMBEDMIG_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert run(["status"]) == 2
+    assert "data_dir" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_an_interruption_and_no_verdict() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "from embedmig.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (130, b"")
