@@ -182,6 +182,12 @@ def _write(
     """The revision for an operation: the one an earlier run wrote, if it is still to be run."""
     function = str(op.to_diff_tuple()[0])
     written = revisions.find_revision(ini, function, collection.name, target.name)
+    apart = target.placement is Placement.COMPANION
+    if written and not (written.mentions(f"model={target.model.key!r},") and written.mentions("companion=") == apart):
+        raise RefusedError(
+            f"{written.path} waits to be run, and is for another model or placement: run it, alembic upgrade head, or"
+            " delete it and run this again"
+        )
     if run:
         # Asked before a file is written, and again of the one that is there.
         revisions.refuse_pending(ini, but=written)

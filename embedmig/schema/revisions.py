@@ -32,11 +32,16 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """A revision file just written."""
+    """A revision file of ours."""
 
     id: str
     path: Path
     ini: Path
+
+    def mentions(self, mark: str) -> bool:
+        """Whether the upgrade holds the text, in whichever quotes a formatter left it."""
+        upgrade, _, _ = self.path.read_text().partition("def downgrade(")
+        return mark in upgrade.replace('"', "'")
 
 
 def find_environment(settings: Settings, folder: Path | None = None) -> Path | None:
@@ -96,9 +101,9 @@ def find_revision(ini: Path, function: str, collection: str, slot: str) -> Revis
     _only_head(script, ini)
     marks = (f"op.{function}(", f"collection={collection!r},", f"slot={slot!r},")
     for revision in script.walk_revisions():
-        upgrade, _, _ = Path(revision.path).read_text().partition("def downgrade(")
-        if all(mark in upgrade for mark in marks):
-            return Revision(id=revision.revision, path=Path(revision.path), ini=ini)
+        found = Revision(id=revision.revision, path=Path(revision.path), ini=ini)
+        if all(found.mentions(mark) for mark in marks):
+            return found
     return None
 
 

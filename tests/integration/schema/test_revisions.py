@@ -1,5 +1,6 @@
 """Revisions in a user's own Alembic environment, beside the control schema's in one database."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -8,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 
 from embedmig import commands
-from embedmig.catalog import migrations, slots
+from embedmig.catalog import migrations, models, slots
 from embedmig.catalog.install import alembic_ini
 from embedmig.db import Connection, Database
 from embedmig.errors import DatabaseError, LockedError, RefusedError, UsageError
@@ -16,7 +17,7 @@ from embedmig.schema.revisions import find_environment
 from embedmig.settings import Settings
 from embedmig.types import Collection, Placement
 from tests.alembic_environment import downgrade, make_environment, upgrade, write_revision
-from tests.support import fill_slot, make_docs, switch_docs
+from tests.support import NEW, fill_slot, make_docs, switch_docs
 
 MODELS = """
 import sys
@@ -87,6 +88,22 @@ def test_expand_writes_a_revision_to_review_and_changes_nothing(
         assert line in text
     again = commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, settings=settings)
     assert again.revision == change.revision, "a second run writes no second revision"
+
+
+@pytest.mark.parametrize("run", [False, True])
+def test_a_waiting_revision_of_another_model_or_placement_is_neither_taken_for_this_one_nor_run(
+    db: Database, conn: Connection, docs: Collection, settings: Settings, run: bool
+) -> None:
+    written = commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, settings=settings).revision
+    assert written is not None
+    models.add_model(conn, replace(NEW, revision="2"), None)
+    for model, placement in (("new@2", Placement.COLUMN), ("new@1", Placement.COMPANION)):
+        with pytest.raises(RefusedError, match="for another model or placement"):
+            commands.expand(db, "docs", model, placement=placement, run=run, settings=settings)
+    assert migrations.find_migration(conn, docs) is None
+    written.write_text(written.read_text().replace("'", '"'))
+    again = commands.expand(db, "docs", "new@1", placement=Placement.COLUMN, run=run, settings=settings)
+    assert again.revision == written, "reformatted is still the same"
 
 
 @pytest.mark.parametrize("placement", list(Placement))
