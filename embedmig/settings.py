@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """What rolls a share back by itself: ``[rollout.triggers]``."""
     stability_days: Annotated[float, Field(ge=0)] = 7.0
     """How long the stored route must have been at 100 before contract."""
+    guard_rows: Annotated[int, Field(ge=0)] = 20
+    """So many rows that the application wrote are compared with the model's a minute, slot and guard; 0: none."""
     quiet_hours: Annotated[float, Field(ge=0)] = 24.0
     """How long nothing may have been answered from the source before contract."""
     audit_cosine: Share = 0.999

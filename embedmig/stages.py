@@ -39,6 +39,8 @@ class Facts:
     """The old model, once it cannot embed any more and nobody has accepted what that costs the way back."""
     rows_without_way_back: int | None = None
     """Rows with text that the source lacks, where they were counted."""
+    suspects: tuple[str, ...] = ()
+    """Whose vectors are not what the slot's model gives, one sentence a writer."""
     share_bp: int = 0
     next_percent: float = 100.0
     """The next step of the ladder."""
@@ -106,6 +108,7 @@ def missing_for_ramp(facts: Facts) -> tuple[str, ...]:
             f"{facts.source_model_gone} is gone, so that rows written since have no vector in {facts.source}:{lacking}"
             " a rollback would not find them (--accept-no-way-back REASON)"
         )
+    missing += [f"{suspect}: stop that writer, then embedmig guard {facts.collection}" for suspect in facts.suspects]
     return tuple(missing)
 
 

@@ -13,8 +13,8 @@ from embedmig.schema.indexes import build_index
 from embedmig.search.latency import as_counts, bucket_of
 from embedmig.settings import Settings
 from embedmig.trigger_settings import RolloutSettings, TriggerSettings
-from embedmig.types import Collection, Placement
-from tests.support import expand_docs, fill_slot, make_docs
+from embedmig.types import Collection, Model, Placement
+from tests.support import NEW, expand_docs, fill_slot, make_docs
 
 Ready = Callable[..., Collection]
 
@@ -37,10 +37,11 @@ def make_ready(
     *,
     verdict: str = "pass",
     rows: int = 20,
+    new: Model = NEW,
 ) -> Collection:
     """A migration of ``docs`` that may serve: filled, indexed, reported, handed over."""
-    collection = make_docs(conn, rows=rows)
-    expand_docs(db, placement)
+    collection = make_docs(conn, rows=rows, new=new)
+    expand_docs(db, placement, model=new)
     _, target = slots.list_slots(conn, collection)
     fill_slot(conn, collection, target)
     build_index(db, collection, target)

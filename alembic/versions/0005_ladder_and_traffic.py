@@ -165,6 +165,7 @@ GUARD = """
 ALTER TABLE embedmig.pending ADD COLUMN writer text, ADD COLUMN guarded_at timestamptz;
 ALTER TABLE embedmig.pending ALTER COLUMN writer SET DEFAULT
     session_user || coalesce(' (' || nullif(current_setting('application_name', true), '') || ')', '');
+CREATE INDEX pending_unguarded ON embedmig.pending (slot_id, seq) WHERE kind = 'a' AND guarded_at IS NULL;
 COMMENT ON COLUMN embedmig.pending.writer IS 'Who wrote: the role, and the application''s name where it gave one';
 COMMENT ON COLUMN embedmig.pending.guarded_at IS 'Of an entry of kind a: when its vector was looked at by the guard';
 
@@ -174,11 +175,13 @@ CREATE TABLE embedmig.suspect (
     writer     text,
     written_at timestamptz NOT NULL,
     cosine     double precision NOT NULL,
+    vector     uuid NOT NULL,
     found_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (slot_id, key)
 );
 COMMENT ON TABLE embedmig.suspect IS
     'Rows that hold a vector by the application which the slot''s model does not give for their text';
+COMMENT ON COLUMN embedmig.suspect.vector IS 'Which one it was: as long as it stands, it need not be looked at again';
 
 CREATE TABLE embedmig.guarded (
     slot_id    int PRIMARY KEY,

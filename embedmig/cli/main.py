@@ -36,6 +36,7 @@ VERBS = (
     "handover",
     "rollout",
     "rollback",
+    "guard",
     "search",
     "status",
     "events",

@@ -98,7 +98,9 @@ def _teller(ctx: Context) -> "Callable[[Look], None]":
 
     def tell(look: "Look") -> None:
         verdicts = [(state.name, state.verdict) for state in look.triggers]
-        news: list[object] = [look.percent, look.unreachable is None, look.outcome, verdicts]
+        news: list[object] = [
+            look.percent, look.unreachable is None, look.outcome, verdicts, look.suspects, look.unguarded,
+        ]  # fmt: skip
         if said == news:
             return
         said[:] = news
@@ -126,4 +128,6 @@ def _describe_look(look: "Look") -> list[str]:
     line = f"{name}: {look.percent:g} % of requests go to the new index, epoch {look.epoch}"
     if look.next_percent is not None and look.hold_left_s:
         line += f"; {look.next_percent:g} % in about {in_words(look.hold_left_s)} at the earliest"
-    return [line, *(f"  {state.verdict.value:8} {state}" for state in look.triggers if 0 < look.percent < 100)]
+    lines = [line, *(f"  {state.verdict.value:8} {state}" for state in look.triggers if 0 < look.percent < 100)]
+    lines += [f"  guard    {suspect}" for suspect in look.suspects]
+    return lines if look.unguarded is None else [*lines, f"  guard    cannot look: {look.unguarded}"]

@@ -42,6 +42,7 @@ _WHERE = {
     "rollout_auto": "routing",
     "rollout_watch": "routing",
     "rollback": "routing",
+    "guard": "guarding",
     "search": "searching",
     "status": "watching",
     "events": "watching",

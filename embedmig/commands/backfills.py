@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +18,7 @@ from embedmig.catalog.migrations import find_migration
 from embedmig.catalog.slots import get_slot, list_slots
 from embedmig.db import Connection, Database
 from embedmig.errors import NotFoundError, UsageError
+from embedmig.rollout.guarding import guarding
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Key, Slot
 
@@ -62,10 +64,11 @@ def reembed(
 
     ``until``: a share from 0 to 1; a random part of so many rows is embedded, the rest another time. ``batch_size``:
     rows read, embedded and written together; ``"auto"`` lets it follow how long writing takes. ``follow`` goes on until
-    ``stop`` is set or Ctrl-C. ``max_cost`` (in the price's currency), ``max_rows`` and ``max_seconds`` are the job's
-    budget over all its runs, kept until they are given again; infinity takes one off. What is in hand when a limit is
-    reached is still finished. ``throttle`` waits between batches while the database suffers, as the settings
-    ``throttle_*`` say; ``throttle_sql`` stands for the setting of that name and turns it on.
+    ``stop`` is set or Ctrl-C, and looks at what the application writes as ``guard`` does. ``max_cost`` (in the price's
+    currency), ``max_rows`` and ``max_seconds`` are the job's budget over all its runs, kept until they are given again;
+    infinity takes one off. What is in hand when a limit is reached is still finished. ``throttle`` waits between
+    batches while the database suffers, as the settings ``throttle_*`` say; ``throttle_sql`` stands for the setting of
+    that name and turns it on.
     Raises UsageError for values that cannot be, RefusedError when there is no such slot.
     """
     if until is not None and not 0 < until <= 1:
@@ -87,7 +90,8 @@ def reembed(
     )
     with db.connect() as conn:
         found = get_collection(conn, collection)
-    return run_reembed(db, found, options=options, settings=settings, on_progress=on_progress, stop=stop)
+    with guarding(db, found, settings) if follow else nullcontext():
+        return run_reembed(db, found, options=options, settings=settings, on_progress=on_progress, stop=stop)
 
 
 def _worker_options(batch_size: int | Literal["auto"] | None, settings: Settings) -> WorkerOptions:

@@ -8,7 +8,7 @@ from embedmig.catalog.collections import get_collection
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError
 from embedmig.schema import contracting, detaching, matching, revisions
-from embedmig.schema.contract_gates import drop_gates, retire_gates, traffic_gates
+from embedmig.schema.contract_gates import drop_gates, guard_gates, retire_gates, traffic_gates
 from embedmig.schema.contracting import Ending
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Slot
@@ -81,7 +81,7 @@ def contract(
             return _nothing_to_do(conn, found)
         ending = contracting.plan_ending(conn, found, migration, keep_source=keep_source, rename_column=rename_column)
         gates = retire_gates(conn, found, migration, ending.source, stability_days=days)
-        gates += traffic_gates(conn, found, ending.source, chosen.quiet_hours)
+        gates += traffic_gates(conn, found, ending.source, chosen.quiet_hours) + guard_gates(conn, found)
         if not only_retire:
             gates += drop_gates(conn, found, ending.source, ending.target, keep_source=keep_source)
         # Both steps want the same pins gone.

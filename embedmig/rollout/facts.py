@@ -8,6 +8,7 @@ from embedmig.backfill.census import count_rows
 from embedmig.backfill.completeness import completeness
 from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.reports import StoredReport
+from embedmig.catalog.suspects import list_writers
 from embedmig.catalog.tails import get_tail
 from embedmig.db import Connection, identifiers
 from embedmig.errors import NotFoundError
@@ -72,6 +73,7 @@ def gather_facts(
         handed_over=migration.handover_at is not None,
         source_model_gone=source.model.key if lost else None,
         rows_without_way_back=count_rows(conn, collection, source).missing if lost and counted else None,
+        suspects=tuple(str(writer) for writer in list_writers(conn, collection)),
         share_bp=climb.share_bp,
         next_percent=ladder.next_step(climb.share_bp, settings.rollout_steps) or 100.0,
         hold_left_s=ladder.hold_left_s(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from embedmig.db import Connection, Database
 from embedmig.rollout.accepting import NOTHING, Accepted
 from embedmig.rollout.switching import raise_share, resume_percent
-from embedmig.rollout.watching import LOOK_S, Look, OnLook, keep_looking, look_and_trip
+from embedmig.rollout.watching import LOOK_S, Look, OnLook, guarded, keep_looking, look_and_trip
 from embedmig.settings import Settings
 from embedmig.types import Collection
 
@@ -44,14 +44,17 @@ def walk(
 
     def look(conn: Connection) -> Look:
         nonlocal reached
-        seen = look_and_trip(conn, collection, way.settings, hold_hours=way.hold_hours)
+        seen = guarded(conn, collection, way.settings, trip(conn))
         if reached is not None and seen.outcome is None and seen.percent < reached:
             return replace(seen, outcome="taken back")
         if seen.outcome is None and seen.next_percent is not None and seen.hold_left_s == 0:
             _take_step(conn, collection, way, seen.next_percent, first=reached is None)
-            seen = look_and_trip(conn, collection, way.settings, hold_hours=way.hold_hours)
+            seen = trip(conn)
         reached = seen.percent
         return replace(seen, outcome="switched") if seen.next_percent is None else seen
+
+    def trip(conn: Connection) -> Look:
+        return look_and_trip(conn, collection, way.settings, hold_hours=way.hold_hours)
 
     def pause_s(seen: Look) -> float:
         return way.look_s if seen.unreachable else min(way.look_s, seen.hold_left_s + 0.01)

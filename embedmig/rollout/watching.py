@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from embedmig.catalog import routes
-from embedmig.catalog.collections import get_collection
+from embedmig.catalog import collections, routes
+from embedmig.catalog.suspects import list_writers
 from embedmig.db import Connection, Database
 from embedmig.errors import DatabaseError, PrivilegeError
 from embedmig.rollout import ladder
 from embedmig.rollout.evidence import look_at_triggers
+from embedmig.rollout.guarding import guard_group
 from embedmig.rollout.switching import trip
 from embedmig.rollout.triggers import TriggerState, Verdict
 from embedmig.settings import Settings, load_settings
@@ -35,6 +36,10 @@ class Look:
     hold_left_s: float
     triggers: tuple[TriggerState, ...]
     """Those that are armed."""
+    suspects: tuple[str, ...] = ()
+    """Who writes vectors that are not the slot's model's, by the guard."""
+    unguarded: str | None = None
+    """Why the guard could not look."""
     unreachable: str | None = None
     """Why the database could not be looked at now; the rest is of the look before."""
     outcome: str | None = None
@@ -56,10 +61,11 @@ def watch(
     on_look: OnLook | None = None,
     stop: threading.Event | None = None,
 ) -> Look:
-    """Rolls back when a trigger fires, and ends with it; else goes on until KeyboardInterrupt or ``stop``."""
+    """Rolls back when a trigger fires, and ends with it; else goes on until KeyboardInterrupt or ``stop``. The guard
+    looks as often."""
 
     def look(conn: Connection) -> Look:
-        return look_and_trip(conn, collection, settings)
+        return guarded(conn, collection, settings, look_and_trip(conn, collection, settings))
 
     return keep_looking(db, look, pause_s=lambda seen: look_s, on_look=on_look, stop=stop)
 
@@ -72,7 +78,7 @@ def roll_back_on_breach(url: str, collection: str, *, settings: Settings | None 
     """
     settings = settings or load_settings()
     with Database(url).connect() as conn:
-        seen = look_and_trip(conn, get_collection(conn, collection), settings)
+        seen = look_and_trip(conn, collections.get_collection(conn, collection), settings)
     if seen.outcome is not None:
         _log.warning("%s was rolled back: %s", collection, seen.why)
     return seen
@@ -93,6 +99,11 @@ def look_and_trip(
     return replace(seen, percent=0.0, epoch=switched.epoch, outcome="rolled back", why=why, hold_left_s=0.0)
 
 
+def guarded(conn: Connection, collection: Collection, settings: Settings, seen: Look) -> Look:
+    """The same, after a look of the guard."""
+    return replace(seen, unguarded=guard_group(conn, collection, settings), suspects=_suspects(conn, collection))
+
+
 def look_at(conn: Connection, collection: Collection, settings: Settings, *, hold_hours: float | None = None) -> Look:
     """The group's route and triggers as they stand."""
     climb = routes.read_ladder(conn, collection.group)
@@ -105,6 +116,11 @@ def look_at(conn: Connection, collection: Collection, settings: Settings, *, hol
         hold_left_s=ladder.hold_left_s(climb.share_bp, climb.held_s, hold_hours),
         triggers=tuple(look_at_triggers(conn, collection.group, settings.rollout.triggers)),
     )
+
+
+def _suspects(conn: Connection, collection: Collection) -> tuple[str, ...]:
+    members = collections.list_group(conn, collection.group)
+    return tuple(str(writer) for member in members for writer in list_writers(conn, member))
 
 
 def keep_looking(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import sql
 
-from embedmig.catalog import routes, traffic
+from embedmig.catalog import routes, suspects, traffic
 from embedmig.db import Connection, Queries, identifiers
 from embedmig.schema.dependents import list_dependents
 from embedmig.types import Collection, Migration, Placement, Slot
@@ -76,6 +76,14 @@ def traffic_gates(conn: Connection, collection: Collection, source: Slot, quiet_
         f" the last in the hour from {recent.last_hour:%Y-%m-%d %H:%M %Z}: let it be quiet for that long (--force)"
     )
     return [Gate(name="traffic", why=why, of_time=True)]
+
+
+def guard_gates(conn: Connection, collection: Collection) -> list[Gate]:
+    """Somebody writes vectors of another model: which one, and into which column, is to be known before any goes."""
+    return [
+        Gate(name="guard", why=f"{writer}: stop that writer, then embedmig guard {collection.name}")
+        for writer in suspects.list_writers(conn, collection)
+    ]
 
 
 def drop_gates(
