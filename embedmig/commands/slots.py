@@ -181,7 +181,7 @@ def _write(
 ) -> revisions.Revision:
     """The revision for an operation: the one an earlier run wrote, if it is still to be run."""
     function = str(op.to_diff_tuple()[0])
-    written = revisions.find_revision(ini, function, collection.name, target.name)
+    written = revisions.find_waiting(ini, function, collection.name, target.name)
     apart = target.placement is Placement.COMPANION
     if written and not (written.mentions(f"model={target.model.key!r},") and written.mentions("companion=") == apart):
         raise RefusedError(

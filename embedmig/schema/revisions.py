@@ -23,6 +23,7 @@ __all__ = [
     "Revision",
     "find_environment",
     "find_revision",
+    "find_waiting",
     "include_object",
     "refuse_pending",
     "run_revision",
@@ -105,6 +106,18 @@ def find_revision(ini: Path, function: str, collection: str, slot: str) -> Revis
         if all(found.mentions(mark) for mark in marks):
             return found
     return None
+
+
+def find_waiting(ini: Path, function: str, collection: str, slot: str) -> Revision | None:
+    """The same, if it has not been run here: after a ``detach`` a collection begins with the same slots anew."""
+    found = find_revision(ini, function, collection, slot)
+    if found is None:
+        return None
+    config, script = _open(ini)
+    known = {revision.revision for revision in script.walk_revisions()}
+    current = [head for head in _current_heads(config, script, ini) if head in known]
+    ran = {revision.revision for head in current for revision in script.iterate_revisions(head, "base")}
+    return None if found.id in ran else found
 
 
 def refuse_pending(ini: Path, *, but: Revision | None = None) -> None:

@@ -122,6 +122,17 @@ def test_with_run_the_revision_runs_and_alembic_goes_down_and_up_again(
     assert migrations.find_migration(conn, docs) is not None
 
 
+def test_a_collection_that_was_detached_begins_with_a_revision_of_its_own(
+    db: Database, conn: Connection, docs: Collection, settings: Settings
+) -> None:
+    before = commands.expand(db, "docs", "new@1", run=True, settings=settings)
+    commands.detach(db, "docs", settings=settings)
+    commands.collection_add(db, "docs", table="docs", text=["title", "body"], embedding="embedding", model="old@1")
+    after = commands.expand(db, "docs", "new@1", run=True, settings=settings)
+    assert (after.target, after.done) == (before.target, True)
+    assert after.revision != before.revision
+
+
 def test_undo_is_a_revision_too(db: Database, conn: Connection, docs: Collection, settings: Settings) -> None:
     commands.expand(db, "docs", "new@1", run=True, settings=settings)
     undone = commands.expand_undo(db, "docs", run=True, settings=settings)
