@@ -33,7 +33,9 @@ def environment_of(settings: Settings, collection: Collection, slot: Slot) -> Pa
 
 def match_index(ini: Path, conn: Connection, collection: Collection, slot: Slot) -> Revision | None:
     """The revision for the slot's indexes: the one there is, or one written now; None when the slot has no index."""
-    found = find_revision(ini, "create_vector_index", collection.name, slot.name)
+    # Of the slot that there is now: before a detach there may have been another of its name.
+    added = find_revision(ini, "add_embedding_column", collection.name, slot.name)
+    found = find_revision(ini, "create_vector_index", collection.name, slot.name, after=added)
     if found is not None:
         return found
     indexes = find_ann_indexes(conn, slot.schema, slot.table, slot.vector_column)

@@ -96,13 +96,18 @@ def write_revision(
     return Revision(id=written.revision, path=path, ini=ini)
 
 
-def find_revision(ini: Path, function: str, collection: str, slot: str) -> Revision | None:
-    """The newest revision whose upgrade calls ``op.function`` for that slot: an earlier run may have written it."""
+def find_revision(
+    ini: Path, function: str, collection: str, slot: str, *, after: Revision | None = None
+) -> Revision | None:
+    """The newest revision whose upgrade calls ``op.function`` for that slot, of those that come ``after`` one: an
+    earlier run may have written it."""
     _, script = _open(ini)
     _only_head(script, ini)
     marks = (f"op.{function}(", f"collection={collection!r},", f"slot={slot!r},")
     for revision in script.walk_revisions():
         found = Revision(id=revision.revision, path=Path(revision.path), ini=ini)
+        if after is not None and found.id == after.id:
+            return None
         if all(found.mentions(mark) for mark in marks):
             return found
     return None

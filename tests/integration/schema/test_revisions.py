@@ -10,6 +10,7 @@ from alembic.config import Config
 
 from embedmig import commands
 from embedmig.catalog import migrations, models, slots
+from embedmig.catalog.collections import get_collection
 from embedmig.catalog.install import alembic_ini
 from embedmig.db import Connection, Database
 from embedmig.errors import DatabaseError, LockedError, RefusedError, UsageError
@@ -122,15 +123,24 @@ def test_with_run_the_revision_runs_and_alembic_goes_down_and_up_again(
     assert migrations.find_migration(conn, docs) is not None
 
 
-def test_a_collection_that_was_detached_begins_with_a_revision_of_its_own(
-    db: Database, conn: Connection, docs: Collection, settings: Settings
+def test_a_collection_that_was_detached_begins_with_revisions_of_its_own(
+    db: Database, conn: Connection, docs: Collection, settings: Settings, ini: Path
 ) -> None:
     before = commands.expand(db, "docs", "new@1", run=True, settings=settings)
+    fill_slot(conn, docs, slots.get_slot(conn, docs, "v2"))
+    first = commands.index(db, "docs", settings=settings)
+    upgrade(ini)
     commands.detach(db, "docs", settings=settings)
     commands.collection_add(db, "docs", table="docs", text=["title", "body"], embedding="embedding", model="old@1")
     after = commands.expand(db, "docs", "new@1", run=True, settings=settings)
     assert (after.target, after.done) == (before.target, True)
     assert after.revision != before.revision
+    anew = get_collection(conn, "docs")
+    fill_slot(conn, anew, slots.get_slot(conn, anew, "v2"))
+    again = commands.index(db, "docs", settings=settings)
+    assert again.revision is not None
+    assert again.revision != first.revision
+    assert commands.index(db, "docs", settings=settings).revision == again.revision
 
 
 def test_undo_is_a_revision_too(db: Database, conn: Connection, docs: Collection, settings: Settings) -> None:
