@@ -37,6 +37,8 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
     from rich.console import Group
     from rich.markup import escape
 
+    from embedmig.cli.ramp_lines import describe_ramp
+
     way = f"{one.source} -> {one.target}" if one.target else one.source
     lines = [
         f"[bold]{one.collection}[/bold]  {escape(one.table)}  {way}  stage: [bold]{one.stage.value}[/bold]",
@@ -48,6 +50,7 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
         for pin in one.pins
     ]
     lines += [f"  job     {escape(_job(job))}" for job in one.jobs]
+    lines += [f"  {escape(line)}" for line in describe_ramp(one.ramp, one.source, one.target)]
     if one.report:
         lines.append(f"  report  {escape(one.report)}")
     if one.handover_at:
@@ -76,7 +79,9 @@ def _job(job: "JobShown") -> str:
 
 
 def _pins_here(one: "CollectionStatus") -> list[tuple[str, str]]:
-    names = ("EMBEDMIG_ACTIVE_INDEX", f"EMBEDMIG_ACTIVE_INDEX_{one.collection.upper()}")
+    from embedmig.search.routing import VARIABLE, variable_of
+
+    names = (VARIABLE, variable_of(one.collection))
     return [(name, os.environ[name]) for name in names if os.environ.get(name, "auto") != "auto"]
 
 

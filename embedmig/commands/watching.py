@@ -10,12 +10,13 @@ from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.events import Event, list_events
 from embedmig.catalog.routes import Pin
 from embedmig.catalog.tails import Tail, get_tail
+from embedmig.commands.ramp_status import RampStatus, read_ramp
 from embedmig.db import Connection, Database
-from embedmig.rollout.facts import gather_facts
+from embedmig.rollout.facts import FULL_BP, gather_facts
 from embedmig.schema.indexes import IndexState, index_state
 from embedmig.schema.inspection import describe_table
 from embedmig.settings import Settings, load_settings
-from embedmig.stages import NextStep, Stage, missing_for_ramp, next_step, stage_of
+from embedmig.stages import Facts, NextStep, Stage, holds, missing_for_ramp, next_step, stage_of
 from embedmig.types import Collection, Migration, Slot
 
 COUNTED_UP_TO_ROWS = 200_000
@@ -54,6 +55,7 @@ class CollectionStatus:
     epoch: int
     route_since: datetime
     pins: list[Pin]
+    ramp: RampStatus
     jobs: list[JobShown]
     """Re-embeddings under way: how far, and what holds them back."""
     report: str | None
@@ -98,14 +100,22 @@ def _status_of(conn: Connection, collection: Collection, count: bool | None, set
         epoch=route.epoch,
         route_since=route.changed_at,
         pins=routes.live_pins(conn, collection),
+        ramp=read_ramp(conn, collection, migration, facts, settings),
         jobs=show_jobs(conn, collection),
         report=_report(conn, migration),
         handover_at=migration.handover_at if migration else None,
         way_back_ends_at=migration.way_back_ends_at if migration else None,
-        missing_for_ramp=list(missing_for_ramp(facts)) if facts.target else [],
+        missing_for_ramp=_missing(facts),
         next=next_step(facts),
         back=f"embedmig rollback {collection.name}" if route.share_bp and not facts.retired else None,
     )
+
+
+def _missing(facts: Facts) -> list[str]:
+    """What stands between the target and a larger share."""
+    if facts.target is None or facts.share_bp >= FULL_BP:
+        return []
+    return [*missing_for_ramp(facts), *holds(facts)]
 
 
 def _slot_status(conn: Connection, collection: Collection, slot: Slot, count: bool) -> SlotStatus:
