@@ -95,7 +95,7 @@ def _progress(ctx: Context, *, follow: bool) -> "Iterator[OnProgress]":
 
 
 def _lines() -> "OnProgress":
-    """One JSON line a step, at most one a second within a phase."""
+    """One JSON line a step, at most one a second within a phase, on standard error: --json prints one document."""
     from embedmig.cli.as_json import dumps
 
     last: list[tuple[str, float]] = []
@@ -104,7 +104,7 @@ def _lines() -> "OnProgress":
         if last and last[0][0] == step.phase and step.seconds - last[0][1] < 1:
             return
         last[:] = [(step.phase, step.seconds)]
-        click.echo(dumps(step))
+        click.echo(dumps(step), err=True)
 
     return show
 

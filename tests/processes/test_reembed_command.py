@@ -46,8 +46,8 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def last_line(output: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+def only_document(output: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(output)
     return result
 
 
@@ -70,12 +70,12 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(db: Database, sl
     output, _ = first.communicate(timeout=30)
     assert first.returncode == 130
     done = written(slow_docs)
-    assert last_line(output)["outcome"] == "interrupted"
-    assert last_line(output)["rows"] == done < 1500
+    assert only_document(output)["outcome"] == "interrupted"
+    assert only_document(output)["rows"] == done < 1500
     second = start(db, "--batch-size", "500", "--json")
     output, errors = second.communicate(timeout=60)
     assert second.returncode == 0, errors
-    assert last_line(output)["rows"] == 1500 - done
+    assert only_document(output)["rows"] == 1500 - done
     require_clean(slow_docs)
 
 
@@ -91,7 +91,7 @@ def test_kill_9_loses_nothing_that_was_finished(db: Database, slow_docs: Connect
     last = start(db, "--json")
     output, errors = last.communicate(timeout=60)
     assert last.returncode == 0, errors
-    assert last_line(output)["outcome"] == "done"
+    assert only_document(output)["outcome"] == "done"
     require_clean(slow_docs)
 
 
