@@ -126,7 +126,7 @@ def load_settings(folder: Path | None = None, *, overrides: Mapping[str, object]
         return _Here(**dict(overrides or {}))  # type: ignore[arg-type]
     except ValidationError as exc:
         raise SettingsError("; ".join(_say(error, path) for error in exc.errors(include_input=False))) from None
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path} is not valid TOML: {exc}") from exc
 
 

@@ -96,7 +96,7 @@ def _planned(result: "Contracted", *, only_retire: bool) -> list[str]:
 
 def _done(result: "Contracted") -> list[str]:
     lines = []
-    if "retire" in result.done:
+    if "retire" in result.done and "drop" not in result.done:
         lines.append(
             f"{result.source} has no index any more: a way back would search it exactly, until it has one again"
         )

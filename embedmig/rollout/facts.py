@@ -54,6 +54,8 @@ def gather_facts(
     )
     report = reports.newest_report(conn, migration)
     stands, why_not = _stands(report)
+    if report is None and not _has_text(conn, collection):
+        stands = True  # There is nothing to compare, and no query that could be answered worse.
     since = routes.full_since(conn, collection.group)
     climb = routes.read_ladder(conn, collection.group)
     lost = way_back_ended(migration, source) and migration.no_way_back_accepted is None
@@ -119,6 +121,15 @@ def _stands(report: StoredReport | None) -> tuple[bool, str]:
     if report.part < 1:
         return False, f"report {report.id} judged {report.part:.0%} of the rows"
     return False, f"report {report.id} says {report.verdict}"
+
+
+def _has_text(conn: Connection, collection: Collection) -> bool:
+    """Whether any row is to be found at all."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS d WHERE {}) AS has").format(
+        identifiers.table(collection), identifiers.wants_vector(collection, "d")
+    )
+    row = conn.execute(query).fetchone()
+    return row is not None and bool(row["has"])
 
 
 def _has_vectors(conn: Connection, slot: Slot) -> bool:

@@ -192,7 +192,8 @@ def _require_ready(
     for member in members:
         facts = gather_facts(conn, member, settings, counted=True, hold_hours=hold_hours)
         if facts.target is None:
-            raise RefusedError(f"{member.name} has no open migration: begin one, embedmig expand {member.name}")
+            begin = f"embedmig expand {member.name} --to MODEL"
+            raise RefusedError(f"{member.name} has no open migration: begin one, {begin}")
         missing += [f"{member.name}: {reason}" for reason in missing_for_ramp(facts)]
         if accepted.unproven is not None:
             unproven |= dict.fromkeys(facts.unproven)

@@ -89,6 +89,7 @@ def test_contract_asks_a_person_or_wants_a_yes(verb: Verb, db: Database, conn: C
     assert 'DROP COLUMN IF EXISTS "embedding"' in printed
     code, printed = verb("contract", "docs", "--force", "--yes", "--why", "room")
     assert (code, "v2 is the only slot" in printed) == (0, True)
+    assert "way back" not in printed
     assert "without waiting for: stability" in printed
     code, printed = verb("contract", "docs", "--yes")
     assert (code, "no migration of docs is open" in printed) == (0, True)

@@ -28,8 +28,9 @@ def test_a_value_that_cannot_be_names_where_it_stands(tmp_path: Path, monkeypatc
         load_settings(tmp_path)
 
 
-def test_a_broken_file_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "embedmig.toml").write_text("pass_overlap = \n")
+@pytest.mark.parametrize("broken", [b"pass_overlap = \n", b"\xff\xfe"])
+def test_a_broken_file_is_a_sentence(tmp_path: Path, broken: bytes) -> None:
+    (tmp_path / "embedmig.toml").write_bytes(broken)
     with pytest.raises(SettingsError, match="not valid TOML"):
         load_settings(tmp_path)
 

@@ -51,6 +51,20 @@ def test_repeating_a_share_changes_no_epoch(db: Database, conn: Connection) -> N
     assert commands.rollout(db, "docs", 5).percent == 5
 
 
+def test_an_empty_table_needs_no_report_for_there_is_nothing_to_compare(db: Database, conn: Connection) -> None:
+    make_docs(conn, 0)
+    expand_docs(db)
+    commands.reembed(db, "docs")
+    commands.index(db, "docs")
+    commands.handover(db, "docs")
+    conn.execute("INSERT INTO docs (id, title) VALUES (1, ''), (2, NULL)")
+    assert commands.rollout(db, "docs", 100).percent == 100
+    commands.rollback(db, "docs")
+    conn.execute("INSERT INTO docs (id, title) VALUES (3, 'a text')")
+    with pytest.raises(RefusedError, match="no report stands"):
+        commands.rollout(db, "docs", 100)
+
+
 @pytest.mark.parametrize("verdict", ["investigate", "fail"])
 def test_a_report_that_did_not_pass_opens_nothing_until_accepted_with_a_reason(
     db: Database, conn: Connection, verdict: str
