@@ -38,10 +38,11 @@ def make_ready(
     verdict: str = "pass",
     rows: int = 20,
     new: Model = NEW,
+    name: str = "docs",
 ) -> Collection:
-    """A migration of ``docs`` that may serve: filled, indexed, reported, handed over."""
-    collection = make_docs(conn, rows=rows, new=new)
-    expand_docs(db, placement, model=new)
+    """A migration of ``name`` that may serve: filled, indexed, reported, handed over."""
+    collection = make_docs(conn, rows=rows, new=new, name=name, table=name)
+    expand_docs(db, placement, collection=name, model=new)
     _, target = slots.list_slots(conn, collection)
     fill_slot(conn, collection, target)
     build_index(db, collection, target)

@@ -10,18 +10,20 @@ import pytest
 
 from embedmig import Searcher, ShadowOptions, commands, roll_back_on_breach
 from embedmig.catalog import migrations, routes
+from embedmig.catalog.collections import get_collection
 from embedmig.catalog.events import list_events
 from embedmig.catalog.models import update_model
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError
 from embedmig.rollout.evidence import look_at_triggers
+from embedmig.rollout.switching import trip
 from embedmig.rollout.triggers import Verdict
 from embedmig.rollout.watching import Look
 from embedmig.search import reporting
 from embedmig.settings import Settings
 from embedmig.trigger_settings import RolloutSettings, TriggerSettings
 from embedmig.types import Collection, ModelState, Placement
-from tests.rollout_support import Ready, add_good_traffic, add_pairs, add_served
+from tests.rollout_support import Ready, add_good_traffic, add_pairs, add_report, add_served
 from tests.support import OLD
 
 NO_HOLD = Settings(hold_hours=0)
@@ -165,9 +167,6 @@ def test_auto_stops_and_asks_when_the_hold_is_over_and_nothing_is_known(
 def test_a_trigger_does_not_take_back_a_share_that_changed_since_it_looked(
     db: Database, conn: Connection, ready: Ready
 ) -> None:
-    from embedmig.catalog.collections import get_collection
-    from embedmig.rollout.switching import trip
-
     ready()
     old = commands.rollout(db, "docs", 5)
     commands.rollout(db, "docs", 25, settings=NO_HOLD, accept_unproven="a test")
@@ -193,6 +192,25 @@ def test_at_100_shadow_reads_still_watch(db: Database, conn: Connection, ready: 
     ended = commands.rollout_watch(db, "docs", settings=Settings(), stop=threading.Event())
     assert ended.outcome == "rolled back"
     assert migrations.get_migration(conn, collection).retired_at is None
+
+
+def test_a_group_rises_and_is_taken_back_as_one(db: Database, conn: Connection, ready: Ready) -> None:
+    ready()
+    ready(name="notes")
+    conn.execute("UPDATE embedmig.collection SET group_name = 'docs' WHERE name = 'notes'")
+    notes = get_collection(conn, "notes")
+    assert commands.rollout(db, "notes", 25).percent == 25
+    assert routes.get_route(conn, "docs").percent == 25
+    _fault(conn, notes)
+    ended = commands.rollout_watch(db, "docs", settings=Settings())
+    assert ended.outcome == "rolled back"
+    assert ended.why is not None
+    assert ended.why.startswith("notes: errors: 15.00%")
+    add_report(conn, notes, "pass")
+    with pytest.raises(RefusedError, match="a rollback trigger took the share back"):
+        commands.rollout(db, "docs", 5)
+    add_report(conn, get_collection(conn, "docs"), "pass")
+    assert commands.rollout(db, "docs", 5).percent == 5
 
 
 def test_the_processes_that_search_roll_back_by_themselves_where_they_may(
