@@ -42,6 +42,7 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
     way = f"{one.source} -> {one.target}" if one.target else one.source
     lines = [
         f"[bold]{one.collection}[/bold]  {escape(one.table)}  {way}  stage: [bold]{one.stage.value}[/bold]",
+        *(f"  {slot.name:<7} {escape(_place(slot))}" for slot in one.slots),
         f"  route   {_route(one)}",
     ]
     lines += [f"  env     {name}={value} in this shell wins over the route here" for name, value in _pins_here(one)]
@@ -88,21 +89,12 @@ def _pins_here(one: "CollectionStatus") -> list[tuple[str, str]]:
 def _slots(slots: "list[SlotStatus]") -> "RenderableType":
     from rich.table import Table
 
+    # Narrow enough for 80 columns with counts in millions: what is long stands on lines of its own below.
     table = Table(box=None, header_style="dim", pad_edge=True)
-    for name in (
-        "slot",
-        "model",
-        "where",
-        "kept by",
-        "index",
-        "true",
-        "bridged",
-        "missing",
-        "stale",
-        "declared",
-        "queued",
-    ):
-        table.add_column(name, justify="right" if name in ("true", "bridged", "missing", "stale", "queued") else "left")
+    table.add_column("slot")
+    table.add_column("model", overflow="fold")
+    for name in ("true", "bridged", "missing", "stale", "declared", "queued"):
+        table.add_column(name, justify="right", no_wrap=True)
     for slot in slots:
         counts = slot.census
         numbers = (
@@ -112,21 +104,18 @@ def _slots(slots: "list[SlotStatus]") -> "RenderableType":
         )
         model = slot.model if slot.model_state == "available" else f"{slot.model} ({slot.model_state})"
         failed = f" +{slot.tail.failed} failed" if slot.tail.failed else ""
-        table.add_row(
-            slot.name,
-            model,
-            slot.placement,
-            slot.maintained_by,
-            _index(slot),
-            *numbers,
-            f"{slot.tail.queued:,}{failed}",
-        )
+        table.add_row(slot.name, model, *numbers, f"{slot.tail.queued:,}{failed}")
     return table
+
+
+def _place(slot: "SlotStatus") -> str:
+    keeper = "the application" if slot.maintained_by == "app" else "embedmig"
+    return f"{slot.placement}, maintained by {keeper}, {_index(slot)}"
 
 
 def _index(slot: "SlotStatus") -> str:
     if slot.index.building_pid is not None:
-        return f"being built by pid {slot.index.building_pid}"
+        return f"index being built by pid {slot.index.building_pid}"
     if slot.index.name is None:
-        return "none"
-    return slot.index.name if slot.index.valid else f"{slot.index.name} INVALID"
+        return "no index"
+    return f"index {slot.index.name}" if slot.index.valid else f"index {slot.index.name} INVALID"

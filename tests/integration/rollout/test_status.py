@@ -53,11 +53,14 @@ def test_the_page_is_printed_and_is_json_for_machines(
     make_docs(conn)
     expand_docs(db)
     monkeypatch.setenv("EMBEDMIG_ACTIVE_INDEX", "new")
+    monkeypatch.setenv("COLUMNS", "80")
     assert run(["status", "--database-url", db.url]) == 0
     page = capsys.readouterr().out
     assert "stage: expanded" in page
     assert "embedmig reembed docs" in page
     assert "EMBEDMIG_ACTIVE_INDEX=new in this shell wins" in page
+    assert "v1      column, maintained by the application, no index" in page
+    assert "…" not in page, "nothing is cut off at 80 columns"
     assert run(["status", "--json", "--database-url", db.url]) == 0
     assert json.loads(capsys.readouterr().out)[0]["stage"] == "expanded"
 
