@@ -9,11 +9,17 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from embedmig.catalog.install import install
 from embedmig.db import Connection, Database
 from embedmig.db.embedded import start_embedded
+
+# How long an example takes tells of the machine, not of the code.
+hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
