@@ -7,7 +7,7 @@ its top 10 that are still bridged are embedded (`background`); or the top 20 bef
 the searches served: quality weighted by traffic, as a share of the new model's (MRR@10 on WordNet, nDCG@10 on
 Cranfield), the share of shown rows that were true since the line above, the share of rows embedded; and the same spend
 in key order and in random order. The bridge is what `auto` chooses on pairs that are not the documents (WordNet), or
-cross-fitted (Cranfield), as in adapters.py. Kept in .embedmig/bench/adapters/lazy.json.
+cross-fitted (Cranfield), as in adapters.py. Means over five traffics. Kept in .embedmig/bench/adapters/lazy.json.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from embedmig.types import Floats
 
 EXPONENTS = (0.8, 1.0, 1.2)
 CHECKPOINTS = (0, 300, 1_000, 3_000, 10_000, 50_000)
-SEED = 0
 
 
 class Corpus:
@@ -62,31 +61,28 @@ class Corpus:
         return float((traffic * values).sum() / (traffic * self.ideal).sum())
 
 
-def make_traffic(n_queries: int, exponent: float) -> tuple[np.ndarray, np.ndarray]:
+def make_traffic(n_queries: int, exponent: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(n_queries,): each query's share of the searches; (50,000,): the searches."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     share = np.empty(n_queries)
     share[rng.permutation(n_queries)] = np.arange(1, n_queries + 1) ** -exponent
     share /= share.sum()
     return share, rng.choice(n_queries, CHECKPOINTS[-1], p=share)
 
 
-def serve(corpus: Corpus, exponent: float, mode: str) -> Iterator[dict[str, Any]]:
+def serve(corpus: Corpus, exponent: float, mode: str, seed: int) -> Iterator[dict[str, float]]:
     """One line a checkpoint."""
-    traffic, searches = make_traffic(corpus.n_queries, exponent)
+    traffic, searches = make_traffic(corpus.n_queries, exponent, seed)
     corpus.reset()
     shown: list[float] = []
     for served in range(CHECKPOINTS[-1] + 1):
         if served in CHECKPOINTS:
             yield {
-                "corpus": corpus._case.corpus.name,
-                "exponent": exponent,
-                "mode": mode,
                 "searches": served,
-                "quality": round(corpus.quality(traffic), 4),
-                "impressions_true": round(float(np.mean(shown)), 4) if shown else 0.0,
+                "quality": corpus.quality(traffic),
+                "impressions_true": float(np.mean(shown)) if shown else 0.0,
                 "rows_embedded": int(corpus.is_true.sum()),
-                "rows_share": round(float(corpus.is_true.mean()), 4),
+                "rows_share": float(corpus.is_true.mean()),
             }
             shown = []
         if served < len(searches):
@@ -98,32 +94,49 @@ def serve(corpus: Corpus, exponent: float, mode: str) -> Iterator[dict[str, Any]
             corpus.embed(top)
 
 
-def spend_otherwise(corpus: Corpus, exponent: float, rows: int) -> dict[str, float]:
-    """The same number of rows in other orders."""
-    traffic, _ = make_traffic(corpus.n_queries, exponent)
+def spend_otherwise(corpus: Corpus, exponent: float, rows: int, seed: int) -> dict[str, float]:
+    """The quality that the same number of rows brings in other orders."""
+    traffic, _ = make_traffic(corpus.n_queries, exponent, seed)
     found = {}
-    orders = {"key": corpus.key_order, "random": np.random.default_rng(1).permutation(corpus.n_documents)}
+    orders = {"key": corpus.key_order, "random": np.random.default_rng(seed).permutation(corpus.n_documents)}
     for name, order in orders.items():
         corpus.reset()
         corpus.embed(order[:rows])
-        found[f"quality_{name}_order"] = round(corpus.quality(traffic), 4)
+        found[f"quality_{name}_order"] = corpus.quality(traffic)
     return found
+
+
+def measure(corpus: Corpus, exponent: float, mode: str, seeds: int) -> Iterator[dict[str, Any]]:
+    """Means over traffics that differ in what is popular and in the order of searches; of the quality also the ends."""
+    runs = []
+    for seed in range(seeds):
+        lines = list(serve(corpus, exponent, mode, seed))
+        runs.append([line | spend_otherwise(corpus, exponent, int(line["rows_embedded"]), seed) for line in lines])
+    for lines in zip(*runs, strict=True):
+        qualities = [line["quality"] for line in lines]
+        means = {name: round(float(np.mean([line[name] for line in lines])), 4) for name in lines[0]}
+        yield (
+            {"exponent": exponent, "mode": mode}
+            | means
+            | {"quality_from": min(qualities), "quality_to": max(qualities)}
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", nargs="+", default=["cranfield", "wordnet"], choices=list(bench.SIZES))
+    parser.add_argument("--seeds", type=int, default=5, help="so many traffics")
     given = parser.parse_args()
-    lines = []
+    kept = []
     for name in given.corpora:
         corpus = Corpus(name)
         print(f"{name}: {corpus.n_documents} rows, {corpus.n_queries} queries, bridge {corpus.kind}", flush=True)
         for exponent in EXPONENTS:
             for mode in ("background", "inline"):
-                for line in list(serve(corpus, exponent, mode)):
-                    lines.append(line | spend_otherwise(corpus, exponent, line["rows_embedded"]))
-                    print(json.dumps(lines[-1]), flush=True)
-    (data.CACHE / "lazy.json").write_text(json.dumps(lines, indent=1))
+                for line in measure(corpus, exponent, mode, given.seeds):
+                    kept.append({"corpus": name} | line)
+                    print(json.dumps(kept[-1]), flush=True)
+                (data.CACHE / "lazy.json").write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":
