@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -65,3 +66,7 @@ def test_the_event_log_refuses_change(conn: Connection) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
         conn.execute("UPDATE embedmig.event SET verb = 'nothing'")
     assert [event.verb for event in list_events(conn, "docs")] == ["expand"]
+
+
+def test_no_event_is_said_and_not_an_empty_table(verb: Callable[..., tuple[int, str]]) -> None:
+    assert verb("events", "dogs") == (0, "no event of dogs")
