@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from embedmig.validation.audit import Audit
 
 _KEYS_SHOWN = 20
+_NEAR = 0.5
+"""Vectors of two models are about orthogonal."""
 
 
 @click.command()
@@ -28,6 +30,11 @@ def audit(ctx: Context, collection: str, slot: str | None, sample: int, seed: in
     found = look(ctx.db, collection, slot=slot, sample=sample, seed=seed, settings=ctx.settings)
     ctx.show(found, _describe)
     return 0 if found.is_clean else 1
+
+
+def _middle(found: "Audit") -> float:
+    """The median cosine of the rows that do not match."""
+    return sorted(one.cosine for one in found.mismatches)[len(found.mismatches) // 2]
 
 
 def _describe(found: "Audit") -> str:
@@ -55,7 +62,12 @@ def _lines(found: "Audit") -> list[str]:
     ]
     if len(found.mismatches) > _KEYS_SHOWN:
         lines.append(f"  and {len(found.mismatches) - _KEYS_SHOWN} more: --json lists them")
-    if found.mismatches and not found.texts_recorded:
+    if found.compared and not found.matching and _middle(found) > _NEAR:
+        lines.append(
+            "  none matches and most are near, as vectors of the right model and another text are: are the text"
+            " columns, their order and what joins them those that were embedded?"
+        )
+    elif found.mismatches and not found.texts_recorded:
         lines.append(
             "  of which text these vectors are was never recorded: a row that was edited and not embedded again looks"
             " like another model's"

@@ -25,7 +25,10 @@ def events(ctx: Context, collection: str | None, limit: int, served: bool, hours
     from embedmig import commands
 
     if not served:
-        ctx.show(commands.events(ctx.db, collection, limit=limit), _table)
+        of = "" if collection is None else f" of {collection}"
+        ctx.show(
+            commands.events(ctx.db, collection, limit=limit), lambda rows: _table(rows) if rows else f"no event{of}"
+        )
         return
     if collection is None:
         raise click.UsageError("--served wants a collection")

@@ -140,6 +140,20 @@ def test_the_command_line_exits_by_what_was_found(db: Database, conn: Connection
     assert "and 40 more" in said
 
 
+def test_vectors_of_other_text_columns_are_told_from_those_of_another_model(
+    db: Database, conn: Connection, verb: Verb
+) -> None:
+    make_docs(conn, 60)
+    for number in range(1, 61):
+        (vector,) = embed(OLD, [text_of(number)[1]])
+        conn.execute("UPDATE docs SET embedding = %s WHERE id = %s", [vector, number])
+    code, said = verb("audit", "docs")
+    assert (code, "are the text columns" in said) == (1, True), said
+    _swap(conn, range(1, 61))
+    code, said = verb("audit", "docs")
+    assert (code, "are the text columns" in said) == (1, False), said
+
+
 def test_an_empty_table_has_nothing_to_audit(db: Database, conn: Connection, verb: Verb) -> None:
     make_docs(conn, 0)
     code, said = verb("audit", "docs")
