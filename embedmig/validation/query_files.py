@@ -175,7 +175,8 @@ def _delimiter(path: Path) -> str:
 def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from lines
+            # All at once: a reader that refuses a line would leave the file open.
+            return iter(lines.readlines())
     except OSError as exc:
         raise UsageError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
