@@ -33,6 +33,9 @@ UPDATE embedmig.slot
 UPDATE embedmig.slot SET filled_at = clock_timestamp() WHERE id = %(id)s AND filled_at IS NULL RETURNING id;
 
 -- name: drop_slot
+-- An adapter that stood at it stands nowhere then.
+WITH a AS (UPDATE embedmig.adapter SET slot_id = NULL, used_since = NULL
+            WHERE slot_id = %(id)s AND dropped_at IS NULL)
 UPDATE embedmig.slot SET dropped_at = clock_timestamp() WHERE id = %(id)s;
 
 -- name: forget_work
