@@ -13,7 +13,7 @@ from embedmig.catalog.serving import read_serving_async
 from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
-from embedmig.search.connections import AsyncPool, open_async_pool
+from embedmig.search.connections import AsyncLent, AsyncPool, open_async_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
@@ -128,7 +128,7 @@ class AsyncSearcher(SearcherBase):
 
     async def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
         with translated_errors():
-            async with self._pool.connection() as conn:
+            async with AsyncLent(self._pool) as conn:
                 rows: list[tuple[Any, ...]] = []
                 gone: psycopg.Error | None = None
                 try:

@@ -32,6 +32,39 @@ Pool: TypeAlias = ConnectionPool[SearchConnection]
 AsyncPool: TypeAlias = AsyncConnectionPool[AsyncSearchConnection]
 
 
+class Lent:
+    """A connection for one statement, given back as it is. The pool's own block commits, and in autocommit, where there
+    is nothing to commit, that costs as much as planning the search."""
+
+    __slots__ = ("_conn", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> SearchConnection:
+        self._conn = self._pool.getconn()
+        return self._conn
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.putconn(self._conn)
+
+
+class AsyncLent:
+    """The same for an event loop."""
+
+    __slots__ = ("_conn", "_pool")
+
+    def __init__(self, pool: AsyncPool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> AsyncSearchConnection:
+        self._conn = await self._pool.getconn()
+        return self._conn
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.putconn(self._conn)
+
+
 def open_pool(options: dict[str, Any]) -> Pool:
     """``options``: as psycopg_pool takes them."""
     return ConnectionPool(connection_class=SearchConnection, configure=register_vector_types, open=True, **options)

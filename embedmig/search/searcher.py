@@ -13,7 +13,7 @@ from embedmig.db import Database
 from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
-from embedmig.search.connections import Pool, open_pool
+from embedmig.search.connections import Lent, Pool, open_pool
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
@@ -134,7 +134,7 @@ class Searcher(SearcherBase):
 
     def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
         """The hits; None when the catalog or the connection is another than it was planned for."""
-        with translated_errors(), self._pool.connection() as conn:
+        with translated_errors(), Lent(self._pool) as conn:
             rows: list[tuple[Any, ...]] = []
             gone: psycopg.Error | None = None
             try:
