@@ -34,7 +34,7 @@ class Ladder:
     """Since the last rise, by the server's clock."""
     left_at: datetime | None
     left_bp: int | None
-    """The share before it went back to 0 in this migration; None when it did not, or rose again since."""
+    """The share before it was lowered in this migration; None when it was not, or rose again since."""
     tripped: str | None
     """What a rollback trigger said when it took the share back; None once a person opened the way again."""
 
@@ -82,7 +82,7 @@ def read_ladder(conn: Connection, group: str) -> Ladder:
 
 
 def mark_left(conn: Connection, group: str, *, left_bp: int, tripped: str | None) -> None:
-    """Notes from where the share went back to 0; ``tripped``: what the rollback trigger said that did it."""
+    """Notes from where the share was taken back; ``tripped``: what the rollback trigger said that did it."""
     conn.execute(QUERIES["mark_left"], {"group": group, "left_bp": left_bp, "tripped": tripped})
 
 

@@ -34,7 +34,7 @@ SELECT r.share_bp, r.epoch, coalesce(r.raised_at, r.changed_at) AS raised_at, co
  WHERE r.group_name = %(group)s;
 
 -- name: mark_left
--- Where the share stood before it went back to 0 and, when a rollback trigger took it back, what that said.
+-- Where the share stood before it was taken back and, when a rollback trigger took it back, what that said.
 UPDATE embedmig.route SET left_at = clock_timestamp(), left_bp = %(left_bp)s, tripped = %(tripped)s
  WHERE group_name = %(group)s;
 

@@ -70,7 +70,7 @@ def raise_share(
 
 
 def resume_percent(conn: Connection, collection: Collection) -> float:
-    """The share that the open migration had before it was taken back to 0. Raises RefusedError when it was not."""
+    """The share that the open migration had before it was taken back. Raises RefusedError when it was not."""
     ladder = routes.read_ladder(conn, collection.group)
     if ladder.left_bp is None:
         raise RefusedError(
@@ -153,7 +153,7 @@ def _lower(
     with conn.transaction():
         before_bp, _ = routes.lock_route(conn, collection.group)
         route = routes.set_share(conn, collection.group, share_bp)
-        if share_bp == 0 and before_bp > 0:
+        if share_bp < before_bp:
             routes.mark_left(conn, collection.group, left_bp=before_bp, tripped=why if tripped else None)
         by = {"by": "rollback trigger"} if tripped else {}
         _log(conn, collection, verb, before_bp, route, why=why, **by)

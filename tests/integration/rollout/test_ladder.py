@@ -234,6 +234,36 @@ def test_auto_ends_when_somebody_takes_the_share_back(db: Database, conn: Connec
     assert (ended.outcome, ended.percent) == ("taken back", 0)
 
 
+def _walk_one_step(db: Database, *, resume: bool = False) -> Look:
+    stop = threading.Event()
+    return commands.rollout_auto(
+        db, "docs", resume=resume, settings=UNWATCHED, hold_hours=0, on_look=lambda _: stop.set(), stop=stop
+    )
+
+
+@pytest.mark.parametrize("back", [0.0, 5.0])
+def test_a_walk_that_is_started_again_does_not_climb_over_a_share_taken_back_by_hand(
+    db: Database, ready: Ready, back: float
+) -> None:
+    ready()
+    commands.rollout(db, "docs", 25)
+    commands.rollout(db, "docs", back)
+    with pytest.raises(RefusedError, match=rf"taken back from 25 % to {back:g} %.*--auto --resume"):
+        _walk_one_step(db)
+    assert commands.status(db, "docs")[0].percent == back
+    assert _walk_one_step(db, resume=True).percent == 25
+
+
+def test_a_ladder_that_a_person_began_anew_is_walked_from_there(db: Database, ready: Ready) -> None:
+    ready()
+    assert _walk_one_step(db).percent == 5
+    commands.rollback(db, "docs")
+    with pytest.raises(RefusedError, match="embedmig rollout docs 5, and walk from there"):
+        _walk_one_step(db)
+    commands.rollout(db, "docs", 5)
+    assert _walk_one_step(db).percent == 25
+
+
 def test_the_command_line_asks_for_one_way(
     db: Database, conn: Connection, verb: Callable[..., tuple[int, str]]
 ) -> None:
