@@ -50,8 +50,9 @@ class StoredAdapter:
     kind: str
     provenance: Provenance
     farness: Farness | None = None
-    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
-    """By name@revision: of both models, as they were registered when the pairs were made."""
+    fingerprints: Mapping[str, Fingerprint | None] = field(default_factory=dict)
+    """By name@revision: of both models, as they were registered when the pairs were made; None of a model that was
+    registered when it was gone already."""
 
     @property
     def score(self) -> CandidateScore | None:
@@ -62,22 +63,26 @@ class StoredAdapter:
 def dump_adapter(
     adapter: Adapter,
     provenance: Provenance,
-    fingerprints: Mapping[str, Fingerprint],
+    fingerprints: Mapping[str, Fingerprint | None],
     *,
     farness: Farness | None = None,
 ) -> bytes:
-    """One safetensors file. ``fingerprints``: by name@revision, of both models.
+    """One safetensors file. ``fingerprints``: by name@revision, of both models; None of one that has none, because it
+    was gone when it was registered.
 
-    Raises AdapterUnusableError when a fingerprint is missing, UnsupportedError without safetensors.
+    Raises AdapterUnusableError when a model is missing among them, UnsupportedError without safetensors.
     """
     tensors = {name: getattr(adapter, name) for name in _TENSORS if getattr(adapter, name, None) is not None}
     if farness is not None:
         tensors |= {"farness.mean": farness.mean, "farness.whitener": farness.whitener}
-    kept = {}
+    kept: dict[str, dict[str, Any] | None] = {}
     for model in (provenance.source_model, provenance.target_model):
         if model not in fingerprints:
             raise AdapterUnusableError(f"an adapter is kept with its models' fingerprints: that of {model} is missing")
         fingerprint = fingerprints[model]
+        if fingerprint is None:
+            kept[model] = None
+            continue
         tensors[f"fingerprint.{model}"] = fingerprint.vectors
         kept[model] = {name: getattr(fingerprint, name) for name in ("compute_type", "tolerance", "probe_set")}
     about = {
@@ -94,7 +99,7 @@ def dump_adapter(
     return stored
 
 
-def load_adapter(stored: bytes, fingerprints: Mapping[str, Fingerprint]) -> StoredAdapter:
+def load_adapter(stored: bytes, fingerprints: Mapping[str, Fingerprint | None]) -> StoredAdapter:
     """The adapter, when both its models still are what they were.
 
     ``fingerprints``: by name@revision, as the models are registered now. Raises AdapterUnusableError when one is
@@ -102,7 +107,9 @@ def load_adapter(stored: bytes, fingerprints: Mapping[str, Fingerprint]) -> Stor
     """
     loaded = read_adapter(stored)
     for model, made_with in loaded.fingerprints.items():
-        _require_same(model, made_with, fingerprints.get(model))
+        if model not in fingerprints:
+            raise AdapterUnusableError(f"this adapter was made for {model}, which is not among the models here")
+        _require_same(model, made_with, fingerprints[model])
     return loaded
 
 
@@ -153,7 +160,7 @@ def _rebuild(about: dict[str, Any], tensors: Mapping[str, Floats]) -> StoredAdap
         provenance=_read_provenance(about["provenance"]),
         farness=farness,
         fingerprints={
-            model: Fingerprint(vectors=tensors[f"fingerprint.{model}"], **facts)
+            model: None if facts is None else Fingerprint(vectors=tensors[f"fingerprint.{model}"], **facts)
             for model, facts in about["fingerprints"].items()
         },
     )
@@ -186,9 +193,15 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _require_same(model: str, made_with: Fingerprint, now: Fingerprint | None) -> None:
-    if now is None:
-        raise AdapterUnusableError(f"this adapter was made for {model}, which is not among the models here")
+def _require_same(model: str, made_with: Fingerprint | None, now: Fingerprint | None) -> None:
+    if made_with is None and now is None:
+        return
+    if made_with is None or now is None:
+        had, has = ("none", "one") if made_with is None else ("one", "none")
+        raise AdapterUnusableError(
+            f"this adapter was made when {model} had {had} of the fingerprints that models are known by, and it has"
+            f" {has} now: fit it again, embedmig adapter fit"
+        )
     lowest = lowest_agreement(made_with.vectors, now.vectors)
     same_probes = made_with.probe_set == now.probe_set
     if not same_probes or not lowest >= min(made_with.tolerance, now.tolerance):

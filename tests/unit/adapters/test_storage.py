@@ -147,3 +147,14 @@ def test_without_safetensors_it_says_what_to_install(stored: bytes, monkeypatch:
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(UnsupportedError, match=r"embedmig\[adapters\]"):
         load_adapter(stored, FINGERPRINTS)
+
+
+def test_a_model_that_was_gone_when_it_was_registered_needs_no_fingerprint(make_pairs: MakePairs) -> None:
+    adapter = fit_adapter("ridge", make_pairs(600), Direction.QUERY)
+    known = {"old@1": None, "new@1": FINGERPRINTS["new@1"]}
+    stored = dump_adapter(adapter, _provenance(Direction.QUERY), known)
+    assert load_adapter(stored, known).fingerprints["old@1"] is None
+    with pytest.raises(AdapterUnusableError, match=r"old@1 had none of the fingerprints .*, and it has one now"):
+        load_adapter(stored, FINGERPRINTS)
+    with pytest.raises(AdapterUnusableError, match=r"new@1 had one of the fingerprints .*, and it has none now"):
+        load_adapter(stored, {"old@1": None, "new@1": None})
