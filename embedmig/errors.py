@@ -3,6 +3,7 @@
 EmbedmigError
 ├── UsageError                    mend the call or the configuration            exit code 2
 │   ├── SettingsError             embedmig.toml or an EMBEDMIG_* variable
+│   ├── ControlSchemaError        the schema embedmig is not there, or older than this package: embedmig init
 │   ├── NotFoundError             no such model, collection, slot, table, column
 │   ├── ConflictError             the name is taken by something else
 │   ├── UnsupportedError          this server, table or type cannot carry what was asked
@@ -42,6 +43,10 @@ class UsageError(EmbedmigError):
 
 class SettingsError(UsageError):
     """A setting in embedmig.toml or the environment is unknown or has a value that cannot be."""
+
+
+class ControlSchemaError(UsageError):
+    """The database has no control schema, or one of an older revision: ``embedmig init`` mends both."""
 
 
 class NotFoundError(UsageError):

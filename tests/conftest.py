@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -63,7 +64,9 @@ def template(server_url: str) -> str:
     return name
 
 
-def _copy_of(server_url: str, template: str) -> Iterator[Database]:
+@contextmanager
+def copied_database(server_url: str, template: str) -> Iterator[Database]:
+    """A database of its own, as ``template`` is, dropped at the end."""
     name = f"t_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as conn:
         statement = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
@@ -76,13 +79,15 @@ def _copy_of(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture
 def db(server_url: str, template: str) -> Iterator[Database]:
     """A database of this test's own, with pgvector and the control schema."""
-    yield from _copy_of(server_url, template)
+    with copied_database(server_url, template) as copied:
+        yield copied
 
 
 @pytest.fixture
 def bare_db(server_url: str) -> Iterator[Database]:
     """A database of this test's own with nothing in it."""
-    yield from _copy_of(server_url, "template1")
+    with copied_database(server_url, "template1") as copied:
+        yield copied
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """Installs the control schema by running its Alembic revisions, from the checkout or from the wheel."""
 
+import functools
 from pathlib import Path
 
 from embedmig.db import Connection, Database
 from embedmig.db.connection import require_server
-from embedmig.errors import DatabaseError
+from embedmig.errors import ControlSchemaError, DatabaseError
 
 
 def alembic_ini() -> Path:
@@ -23,7 +24,6 @@ def install(db: Database) -> str:
     """
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
@@ -34,7 +34,34 @@ def install(db: Database) -> str:
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    return str(ScriptDirectory.from_config(config).get_current_head())
+    return newest_revision()
+
+
+@functools.cache
+def newest_revision() -> str:
+    """The revision that ``install`` would bring the control schema to: by the files' names, since Alembic takes longer
+    to import than most verbs take."""
+    versions = alembic_ini().parent / "alembic" / "versions"
+    return max(path.name for path in versions.glob("[0-9]*.py")).partition("_")[0]
+
+
+def require_installed(conn: Connection) -> None:
+    """Raises ControlSchemaError unless the control schema is there and no older than this embedmig; UnsupportedError
+    when the server could not carry one. A newer schema goes on serving older releases."""
+    if not is_installed(conn):
+        require_server(conn)
+        raise ControlSchemaError(
+            f"database {conn.info.dbname} has no control schema: run embedmig init, which makes it"
+            " (or does EMBEDMIG_DATABASE_URL name another database?)"
+        )
+    if not _may_read_revision(conn):
+        return
+    installed, newest = installed_revision(conn), newest_revision()
+    if installed is None or installed < newest:
+        raise ControlSchemaError(
+            f"the control schema in database {conn.info.dbname} is at revision {installed}, this embedmig works with"
+            f" {newest}: run embedmig init, which upgrades it"
+        )
 
 
 def known_revisions() -> list[str]:
@@ -58,6 +85,15 @@ def installed_revision(conn: Connection) -> str | None:
         return None
     row = conn.execute("SELECT version_num FROM embedmig.alembic_version").fetchone()
     return None if row is None else str(row["version_num"])
+
+
+def _may_read_revision(conn: Connection) -> bool:
+    """False for a role that only searches."""
+    row = conn.execute(
+        "SELECT has_table_privilege(c.oid, 'SELECT') AS may FROM pg_class c"
+        " WHERE c.oid = to_regclass('embedmig.alembic_version')"
+    ).fetchone()
+    return row is not None and bool(row["may"])
 
 
 def _creator(db: Database):  # type: ignore[no-untyped-def]

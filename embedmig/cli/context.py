@@ -39,12 +39,21 @@ class Context:
         return None if url is None else url.get_secret_value()
 
     @functools.cached_property
-    def db(self) -> "Database":
-        """The user's database, or the embedded one."""
+    def server(self) -> "Database":
+        """The user's database, or the embedded one, whatever is in it."""
         from embedmig.db import Database
         from embedmig.settings import database_url
 
         return Database(database_url(self.settings))
+
+    @functools.cached_property
+    def db(self) -> "Database":
+        """The same, with the control schema in it, of this release. Raises ControlSchemaError."""
+        from embedmig.catalog.install import require_installed
+
+        with self.server.connect() as conn:
+            require_installed(conn)
+        return self.server
 
     @functools.cached_property
     def console(self) -> "Console":

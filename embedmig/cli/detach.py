@@ -31,7 +31,7 @@ def detach(
     from embedmig import commands
 
     if only_sql:
-        ctx.show(commands.detach_sql(ctx.db, collection), _statements)
+        ctx.show(commands.detach_sql(ctx.server, collection), _statements)
         return
     if not dry_run and not yes:
         _ask(ctx, commands.detach(ctx.db, collection, keep=keep, dry_run=True, settings=ctx.settings))

@@ -19,7 +19,7 @@ def doctor(ctx: Context, collection: str | None) -> int:
     """Connection, versions, privileges and settings that matter, each with what to do. Exit 1 when any fails."""
     from embedmig.commands import doctor as examine
 
-    found = examine(ctx.db, collection)
+    found = examine(ctx.server, collection)
     ctx.show(found, _table)
     return 1 if found.failed else 0
 

@@ -74,7 +74,7 @@ def init(
 
         places = {"path": path, "package": package}
         answers = Answers(
-            db=ctx.db,
+            db=ctx.server,
             database_url=ctx.database_url,
             settings_folder=Path.cwd() if yes or any(flags) else None,
             table=table,

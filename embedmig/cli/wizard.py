@@ -53,9 +53,9 @@ def _ask_database(ctx: "Context") -> tuple["Database", str | None]:
     from embedmig.db import Database
 
     if ctx.database_url is not None:
-        return ctx.db, ctx.database_url
+        return ctx.server, ctx.database_url
     url = click.prompt("Postgres URL (nothing: an embedded server in .embedmig/)", default="", show_default=False)
-    return (Database(url), url) if url else (ctx.db, None)
+    return (Database(url), url) if url else (ctx.server, None)
 
 
 def _ask_table(ctx: "Context", candidates: "list[Candidate]") -> "Candidate | None":

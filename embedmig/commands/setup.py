@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from embedmig.catalog.collections import list_collections
-from embedmig.catalog.install import install, installed_revision, is_installed
+from embedmig.catalog.install import install, installed_revision, newest_revision
 from embedmig.catalog.models import get_model
 from embedmig.catalog.slots import list_slots
 from embedmig.commands.collections import CollectionAdded, collection_add
@@ -124,7 +124,8 @@ def init(
 def find_candidates(db: Database) -> list[Candidate]:
     """Every vector column that this role may read, with what is guessed for it. Works before anything is installed."""
     with db.connect() as conn:
-        registered = _registered(conn) if is_installed(conn) else {}
+        # An older catalog cannot be read: what stands in it is told when the table is registered.
+        registered = _registered(conn) if installed_revision(conn) == newest_revision() else {}
         return [_candidate(conn, found, registered) for found in find_vector_columns(conn)]
 
 

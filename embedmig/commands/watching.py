@@ -78,9 +78,13 @@ def status(
 
 
 def events(db: Database, collection: str | None = None, *, limit: int = 50) -> list[Event]:
-    """The append-only log, newest first."""
+    """The append-only log, newest first; that of a collection outlives it. Raises NotFoundError for a name that neither
+    the log nor the catalog knows."""
     with db.connect() as conn:
-        return list_events(conn, collection, limit=limit)
+        found = list_events(conn, collection, limit=limit)
+        if collection is not None and not found:
+            get_collection(conn, collection)
+        return found
 
 
 def _status_of(conn: Connection, collection: Collection, count: bool | None, settings: Settings) -> CollectionStatus:

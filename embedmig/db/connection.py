@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from psycopg.types import TypeInfo
 
 from embedmig.errors import (
+    ControlSchemaError,
     DatabaseError,
     LockedError,
     PrivilegeError,
@@ -25,6 +26,8 @@ AsyncConnection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
 MIN_SERVER = 150000
 MIN_PGVECTOR = (0, 8)
 _PORT = re.compile(r"[0-9,]*")
+_OF_CONTROL_SCHEMA = re.compile(r'schema "embedmig"|function embedmig\.|relation "embedmig\.(?!\w+_v\d+")')
+"""How an error names what ``embedmig init`` makes; a companion (docs_v2) stands in the same schema and is not of it."""
 REFUSED = "EM001"
 """The SQLSTATE by which the catalog's functions say that a precondition does not hold."""
 
@@ -132,11 +135,13 @@ def translated_errors() -> Iterator[None]:
         ) from exc
     except pg.LockNotAvailable as exc:
         raise LockedError(f"{_primary(exc)}: try again when it is free", sqlstate=exc.sqlstate) from exc
-    except pg.InvalidSchemaName as exc:
-        raise DatabaseError(f"{_primary(exc)}: run embedmig init first", sqlstate=exc.sqlstate) from exc
-    except pg.UndefinedTable as exc:
-        hint = ": run embedmig init first" if "embedmig." in _primary(exc) else ""
-        raise DatabaseError(f"{_primary(exc)}{hint}", sqlstate=exc.sqlstate) from exc
+    except (pg.InvalidSchemaName, pg.UndefinedTable, pg.UndefinedFunction) as exc:
+        if _OF_CONTROL_SCHEMA.search(_primary(exc)):
+            raise ControlSchemaError(
+                f"the control schema in this database is missing, or older than this embedmig ({_primary(exc)}):"
+                " run embedmig init, which makes or upgrades it"
+            ) from exc
+        raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
     except psycopg.Error as exc:
         if exc.sqlstate == REFUSED:
             raise RefusedError(_primary(exc)) from exc

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from embedmig.catalog.serving import Serving
 from embedmig.db.connection import checked_url
-from embedmig.errors import DatabaseError, EmbedmigError, ProviderError
+from embedmig.errors import DatabaseError, EmbedmigError, ProviderError, UsageError
 from embedmig.search.ahead import Ahead
 from embedmig.search.notes import Notes
 from embedmig.search.plan import View, make_view, require_pin_allowed
@@ -28,6 +28,7 @@ FAILURES = (DatabaseError, ProviderError)
 CALLERS = ("22", "42")
 """Classes of SQLSTATE that a condition of the caller's can bring about: data and syntax."""
 NO_PRIVILEGE = "42501"
+NO_COLUMN = "42703"
 
 ATTEMPTS = 20
 """How often one search is sent before it gives up: anew each time the route changed or a connection was lost."""
@@ -181,10 +182,10 @@ class SearcherBase:
         _log.warning("%s: could not report the pin of this process: %s", self.collection, error)
 
     def _failed(self, request: SearchRequest, error: EmbedmigError) -> None:
-        """Counts a search that the database or the model failed; not one that the caller's own condition broke."""
-        state = error.sqlstate if isinstance(error, DatabaseError) else None
-        if request.where is not None and state is not None and state.startswith(CALLERS) and state != NO_PRIVILEGE:
-            return
+        """Counts a search that the database or the model failed. Raises UsageError instead where it was the caller's
+        own condition, or a column asked for, that does not run."""
+        if (blamed := _of_the_callers(request, error)) is not None:
+            raise UsageError(f"{blamed} does not run: {str(error).removeprefix('the database: ')}") from error
         self._notes.failed(request, self._view)
 
     def _give_up(self) -> DatabaseError:
@@ -192,3 +193,13 @@ class SearcherBase:
             f"{self.collection}: the route changed, or a connection was lost, during each of {ATTEMPTS} attempts of one"
             " search: try again"
         )
+
+
+def _of_the_callers(request: SearchRequest, error: EmbedmigError) -> str | None:
+    """What of the request the database did not take; None where the request is not to blame."""
+    state = error.sqlstate if isinstance(error, DatabaseError) else None
+    if state is None or state == NO_PRIVILEGE or not state.startswith(CALLERS):
+        return None
+    if request.where is not None:
+        return f"the filter {str(request.where)!r}"
+    return f"a search with columns {', '.join(request.columns)}" if request.columns and state == NO_COLUMN else None

@@ -150,5 +150,5 @@ def test_without_the_control_schema_the_verb_says_init(bare_db: Database, capsys
     with bare_db.connect() as conn:
         conn.execute("CREATE EXTENSION vector")
     code = run(["model", "add", "tiny@1", "--provider", "hashing", "--database-url", bare_db.url])
-    assert code == 3
-    assert "run embedmig init first" in capsys.readouterr().err
+    assert code == 2
+    assert "run embedmig init" in capsys.readouterr().err

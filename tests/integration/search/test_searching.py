@@ -10,7 +10,7 @@ from psycopg import sql
 
 from embedmig.catalog import collections, routes
 from embedmig.db import Connection, Database
-from embedmig.errors import DatabaseError, NotFoundError
+from embedmig.errors import ControlSchemaError, DatabaseError, NotFoundError, UsageError
 from embedmig.types import Embedding, Model, Placement, Slot
 from tests.integration.search.conftest import Connect, fill, set_share
 from tests.support import NEW, OLD, embed, expand_docs, make_docs, text_of
@@ -119,11 +119,11 @@ class TestFilters:
 
     def test_a_condition_that_does_not_run_is_the_callers_error(self, connect: Connect) -> None:
         search = connect()
-        with pytest.raises(DatabaseError, match='column "nope" does not exist'):
+        with pytest.raises(UsageError, match=r'the filter .nope = 1. does not run: column "nope" does not exist'):
             search(text(3), where="nope = 1")
-        with pytest.raises(DatabaseError, match="syntax error"):
+        with pytest.raises(UsageError, match=r"the filter .lang = . does not run: syntax error"):
             search(text(3), where="lang = ")
-        with pytest.raises(DatabaseError, match=r"column d\.nope does not exist"):
+        with pytest.raises(UsageError, match=r"columns nope does not run: column d\.nope does not exist"):
             search(text(3), columns=["nope"])
         assert search(text(3), k=1)[0].key == 3
 
@@ -253,7 +253,7 @@ def test_an_unknown_collection_is_named_with_those_there_are(connect: Connect, t
 
 
 def test_a_database_without_the_control_schema_says_what_to_do(connect: Connect, bare_db: Database) -> None:
-    with pytest.raises(DatabaseError, match="run embedmig init first"):
+    with pytest.raises(ControlSchemaError, match="run embedmig init"):
         connect(database_url=bare_db.url)
 
 

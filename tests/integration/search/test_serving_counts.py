@@ -58,7 +58,7 @@ def test_errors_of_the_slot_count_and_mistakes_of_the_caller_do_not(conn: Connec
     make_docs(conn)
     search = connect()
     search("word1", k=1)
-    with pytest.raises(DatabaseError):
+    with pytest.raises(UsageError):
         search("word1", where="no_such_column = 1")
     with pytest.raises(UsageError):
         search("")
