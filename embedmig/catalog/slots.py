@@ -44,6 +44,16 @@ def update_slot(conn: Connection, slot: Slot) -> None:
     conn.execute(QUERIES["update_slot"], _values(slot) | {"id": slot.id})
 
 
+def set_index(conn: Connection, slot: Slot, name: str) -> None:
+    """Writes the index's name alone: since ``slot`` was read it may have been filled, or handed over."""
+    conn.execute(QUERIES["set_index"], {"id": slot.id, "index_name": name})
+
+
+def set_maintainer(conn: Connection, slot: Slot, maintainer: Maintainer) -> None:
+    """Writes who maintains the slot, and nothing else of it."""
+    conn.execute(QUERIES["set_maintainer"], {"id": slot.id, "maintained_by": maintainer.value})
+
+
 def mark_filled(conn: Connection, slot: Slot) -> bool:
     """Notes that every row has a vector, the first time; False when that was noted before."""
     return conn.execute(QUERIES["mark_filled"], {"id": slot.id}).fetchone() is not None

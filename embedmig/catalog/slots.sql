@@ -29,6 +29,12 @@ UPDATE embedmig.slot
        bridge_model_id = %(bridge_model_id)s
  WHERE id = %(id)s;
 
+-- name: set_index
+UPDATE embedmig.slot SET index_name = %(index_name)s WHERE id = %(id)s;
+
+-- name: set_maintainer
+UPDATE embedmig.slot SET maintained_by = %(maintained_by)s WHERE id = %(id)s;
+
 -- name: mark_filled
 UPDATE embedmig.slot SET filled_at = clock_timestamp() WHERE id = %(id)s AND filled_at IS NULL RETURNING id;
 

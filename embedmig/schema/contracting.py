@@ -105,7 +105,9 @@ def retire(
         inner.execute(QUERIES["retire_work"], {"slot_id": source.id})
         for statement in ending.retire_sql:
             inner.execute(statement)
-        slots.update_slot(inner, replace(source, maintained_by=Maintainer.APP, index_name=name))
+        slots.set_maintainer(inner, source, Maintainer.APP)
+        if name is not None:
+            slots.set_index(inner, source, name)
         migrations.mark_retired(inner, ending.migration)
         replace_trigger(inner, collection)
         routes.raise_epoch(inner, collection.group)
@@ -134,7 +136,8 @@ def drop_source(
 
     def work(inner: Connection) -> None:
         slots.drop_slot(inner, source)
-        slots.update_slot(inner, replace(target, index_name=index or target.index_name))
+        if index is not None:
+            slots.set_index(inner, target, index)
         migrations.close_migration(inner, ending.migration)
         # The triggers go first: they watch the column that is about to go.
         replace_trigger(inner, collection)

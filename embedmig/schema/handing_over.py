@@ -68,7 +68,7 @@ def hand_over(conn: Connection, collection: Collection, *, settings: Settings | 
     if changed:
 
         def work(inner: Connection) -> Migration:
-            slots.update_slot(inner, replace(source, maintained_by=Maintainer.EMBEDMIG))
+            slots.set_maintainer(inner, source, Maintainer.EMBEDMIG)
             marked = migrations.mark_handover(inner, migration, source_model_gone=gone)
             replace_trigger(inner, collection)
             log_event(
@@ -107,7 +107,7 @@ def undo_handover(conn: Connection, collection: Collection, *, settings: Setting
         back = Maintainer.APP if source.hash_column is None else Maintainer.EMBEDMIG
         if back is Maintainer.APP:
             slots.forget_work(inner, source)
-        slots.update_slot(inner, replace(source, maintained_by=back))
+        slots.set_maintainer(inner, source, back)
         replace_trigger(inner, collection)
         log_event(inner, "handover --undo", collection.name, was=Maintainer.EMBEDMIG, became=back, slot=source.name)
 

@@ -1,13 +1,13 @@
 """Builds a slot's indexes without blocking anyone, and says how far it is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from psycopg import sql
 
 from embedmig.catalog.events import log_event
 from embedmig.catalog.routes import raise_epoch
-from embedmig.catalog.slots import update_slot
+from embedmig.catalog.slots import set_index
 from embedmig.db import Connection, Database, Queries, run_ddl
 from embedmig.db.identifiers import slot_table, table, wants_vector
 from embedmig.errors import DatabaseError, RefusedError
@@ -196,7 +196,7 @@ def _record(build: Build, collection: Collection, slot: Slot, names: Sequence[st
     if slot.index_name == names[0] and not build.built:
         return
     with build.builder.transaction():
-        update_slot(build.builder, replace(slot, index_name=names[0]))
+        set_index(build.builder, slot, names[0])
         raise_epoch(build.builder, collection.group)
         log_event(
             build.builder,

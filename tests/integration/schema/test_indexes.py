@@ -15,7 +15,7 @@ from embedmig.catalog.collections import get_collection
 from embedmig.catalog.events import list_events
 from embedmig.catalog.models import add_model
 from embedmig.catalog.routes import get_route
-from embedmig.catalog.slots import add_slot, get_slot
+from embedmig.catalog.slots import add_slot, get_slot, mark_filled, set_maintainer
 from embedmig.db import Connection, Database
 from embedmig.errors import ConflictError, DatabaseError, RefusedError, UnsupportedError, UsageError
 from embedmig.schema import build_memory
@@ -97,6 +97,19 @@ def test_the_index_is_built_and_the_catalog_knows_it(db: Database, conn: Connect
     state = index_state(conn, stored)
     assert (state.valid, state.name, state.building_pid) == (True, index.name, None)
     assert state.size_bytes == index.size_bytes > 0
+
+
+def test_a_build_takes_nothing_back_that_was_written_of_the_slot_meanwhile(
+    db: Database, conn: Connection, target: Slot
+) -> None:
+    assert target.filled_at is None
+    mark_filled(conn, target)
+    set_maintainer(conn, target, Maintainer.APP)
+    (name,) = _build(db, conn, target).names
+    stored = get_slot(conn, get_collection(conn, "docs"), "v2")
+    assert stored.index_name == name
+    assert stored.filled_at is not None
+    assert stored.maintained_by is Maintainer.APP
 
 
 def test_building_again_does_nothing(db: Database, conn: Connection, target: Slot) -> None:
