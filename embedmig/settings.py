@@ -118,6 +118,7 @@ def load_settings(folder: Path | None = None, *, overrides: Mapping[str, object]
     """
     _refuse_unknown_variables(os.environ)
     path = (folder or Path.cwd()) / FILE
+    _refuse_unreadable(path)
 
     class _Here(Settings):
         model_config = SettingsConfigDict(toml_file=path)
@@ -126,8 +127,22 @@ def load_settings(folder: Path | None = None, *, overrides: Mapping[str, object]
         return _Here(**dict(overrides or {}))  # type: ignore[arg-type]
     except ValidationError as exc:
         raise SettingsError("; ".join(_say(error, path) for error in exc.errors(include_input=False))) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise SettingsError(f"{path} is not valid TOML: it is not written in UTF-8 ({exc.reason})") from exc
+    except tomllib.TOMLDecodeError as exc:
         raise SettingsError(f"{path} is not valid TOML: {exc}") from exc
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """What is not a file would be passed over in silence, and its settings with it."""
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"{path} is no file: move it away, embedmig's settings are read from there")
+    try:
+        path.open("rb").close()
+    except OSError as exc:
+        raise SettingsError(f"{path} cannot be read: {exc.strerror}") from exc
 
 
 def _say(error: Mapping[str, object], path: Path) -> str:

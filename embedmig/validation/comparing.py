@@ -83,9 +83,9 @@ def compare_slots(
     """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction.
 
     With a model gone, stored rows serve as queries, and ``query_set``, where it has judgments, only tells how good the
-    other slot is. ``on_plan`` is called before the first query is asked. Raises RefusedError when there is nothing to
-    ask or no row can be judged, or when a cut-off is to be translated while a slot holds vectors of two scales; and
-    what embedding and reading raise.
+    other slot is. ``on_plan`` is called before the first query is asked. Raises UsageError when there is nothing to ask,
+    RefusedError when no row can be judged, or when a cut-off is to be translated while a slot holds vectors of two
+    scales; and what embedding and reading raise.
     """
     run = Run(on_progress)
     if options.by_document is not None:
@@ -123,7 +123,10 @@ def _by_queries(
     run: Run,
 ) -> Material:
     if query_set is None:
-        raise RefusedError("there is nothing to ask: give queries, --queries queries.jsonl")
+        raise UsageError(
+            "there is nothing to ask: give queries, --queries queries.jsonl (or --queries-sql, --queries-from-rows,"
+            " --rows-as-queries)"
+        )
     if pipeline is not None:
         _refuse_on_part(conn, search.pair, settings)
     watch = Watch(query_set.queries, options, settings)

@@ -1,5 +1,7 @@
 """Settings: the environment wins over the file, and what is not known is an error that names it."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,33 @@ def test_a_value_that_cannot_be_names_where_it_stands(tmp_path: Path, monkeypatc
 def test_a_broken_file_is_a_sentence(tmp_path: Path, broken: bytes) -> None:
     (tmp_path / "embedmig.toml").write_bytes(broken)
     with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(), "is no file"),
+        (lambda path: os.mkfifo(path), "is no file"),
+        (lambda path: path.symlink_to("gone.toml"), "cannot be read: No such file"),
+        (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels"),
+    ],
+)
+def test_what_stands_there_and_is_no_readable_file_is_not_passed_over(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path / "embedmig.toml")
+    with pytest.raises(SettingsError, match=f"embedmig.toml {said}"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[rollout]\ntriggers = 3\n", "database_url = 5\n", "tail_rows = [1]\n", "rollout_steps = [[5]]\n", "[[x]]\n"],
+)
+def test_a_value_of_a_wrong_type_is_a_sentence_that_names_its_key(tmp_path: Path, content: str) -> None:
+    (tmp_path / "embedmig.toml").write_text(content)
+    with pytest.raises(SettingsError, match=r"embedmig\.toml: .*(triggers|database_url|tail_rows|rollout_steps|x)"):
         load_settings(tmp_path)
 
 

@@ -175,7 +175,7 @@ def test_one_query_and_no_query(migrated: Migrated, db: Database, conn: Connecti
     assert (report.agreement.overlap[10].low, report.agreement.overlap[10].high) == (0.0, 1.0)
     with pytest.raises(UsageError, match="no queries"):
         validate(db, "docs", queries=[])
-    with pytest.raises(RefusedError, match="nothing to ask"):
+    with pytest.raises(UsageError, match="nothing to ask"):
         validate(db, "docs")
     kept = newest_report(conn, get_migration(conn, pair.collection))
     assert kept is not None
