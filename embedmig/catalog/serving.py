@@ -1,7 +1,7 @@
 """What a search must know of a collection, read in one snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
@@ -42,6 +42,8 @@ class Serving:
     """By slot id."""
     failing: frozenset[int]
     """Ids of slots with failures that nobody has ignored."""
+    known: tuple[str, ...] = field(default=(), compare=False)
+    """Every collection there is, by name."""
 
     @cached_property
     def source(self) -> Slot:
@@ -87,6 +89,7 @@ def _from_row(name: str, row: Mapping[str, Any]) -> Serving:
         slots=slots,
         indexes={row["id"]: tuple(SlotIndex(**index) for index in row["indexes"]) for row in found["slots"]},
         failing=frozenset(row["id"] for row in found["slots"] if row["failing"]),
+        known=tuple(row["known"]),
     )
 
 

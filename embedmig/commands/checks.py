@@ -1,5 +1,6 @@
 """audit, verify and doctor: what is so, without changing it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from embedmig.catalog.serving import read_serving
 from embedmig.catalog.slots import get_slot, list_slots
 from embedmig.db import Connection, Database
 from embedmig.schema.collection_diagnosis import diagnose_collection, grants_for_searching
-from embedmig.schema.diagnosis import Finding, Level, diagnose_server, is_installed
+from embedmig.schema.diagnosis import Finding, Level, diagnose_server, fail, is_installed
+from embedmig.search.routing import idle_variables
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Maintainer, Slot
 from embedmig.validation.audit import Audit, audit_slot
@@ -141,4 +143,6 @@ def doctor(db: Database, collection: str | None = None) -> Doctor:
             chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
             findings += [finding for each in chosen for finding in diagnose_collection(conn, each)]
             grants = grants_for_searching(conn, chosen)
+            names = [each.name for each in list_collections(conn)]
+            findings += [fail("environment", idle, "mend or unset it") for idle in idle_variables(os.environ, names)]
     return Doctor(findings=tuple(findings), grants=tuple(grants))

@@ -1,5 +1,6 @@
 """status and events: what is, and what was done."""
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,9 +13,11 @@ from embedmig.catalog.routes import Pin
 from embedmig.catalog.tails import Tail, get_tail
 from embedmig.commands.ramp_status import RampStatus, read_ramp
 from embedmig.db import Connection, Database
+from embedmig.errors import SettingsError
 from embedmig.rollout.facts import FULL_BP, gather_facts
 from embedmig.schema.indexes import IndexState, index_state
 from embedmig.schema.inspection import describe_table
+from embedmig.search.routing import idle_variables
 from embedmig.settings import Settings, load_settings
 from embedmig.stages import Facts, NextStep, Stage, holds, missing_for_ramp, next_step, stage_of
 from embedmig.types import Collection, Migration, Slot
@@ -71,8 +74,15 @@ def status(
     db: Database, collection: str | None = None, *, count: bool | None = None, settings: Settings | None = None
 ) -> list[CollectionStatus]:
     """Where each collection (or the one) stands. ``count``: read the whole tables for exact counts; by default those
-    of up to 200,000 rows."""
+    of up to 200,000 rows.
+
+    Raises SettingsError when a variable of this environment is to pin a collection that does not exist: whoever set it
+    believes a process to be pinned that is not.
+    """
     with db.connect() as conn:
+        idle = idle_variables(os.environ, [each.name for each in list_collections(conn)])
+        if idle:
+            raise SettingsError("; ".join([*idle, "mend or unset it"]))
         chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
         return [_status_of(conn, each, count, settings or load_settings()) for each in chosen]
 

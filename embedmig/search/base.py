@@ -18,7 +18,7 @@ from embedmig.search.ahead import Ahead
 from embedmig.search.notes import Notes
 from embedmig.search.plan import View, make_view, require_pin_allowed
 from embedmig.search.request import SearchRequest
-from embedmig.search.routing import Pin, read_pin
+from embedmig.search.routing import Pin, idle_variables, read_pin
 from embedmig.search.sampling import ShadowOptions
 from embedmig.settings import Settings, load_settings
 from embedmig.settings import database_url as configured_url
@@ -110,6 +110,8 @@ class SearcherBase:
 
     def _begin(self, serving: Serving) -> None:
         """Takes the first view. Raises RefusedError when this process may not be pinned as its environment says."""
+        for idle in idle_variables(os.environ, serving.known):
+            _log.warning("%s", idle)
         self._pin = read_pin(self._settings.active_index, os.environ, self.collection, serving.group_size)
         self._view = self._checked_view(serving, None)
         # A pinned process reports itself at its first search.

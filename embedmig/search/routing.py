@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +41,17 @@ def routing_bucket(key: str) -> int:
 def variable_of(collection: str) -> str:
     """The variable that pins one collection: its name in capitals, ``_`` for all that is no letter or digit."""
     return f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', collection.upper())}"
+
+
+def idle_variables(environment: Mapping[str, str], collections: Iterable[str]) -> list[str]:
+    """A sentence for each variable that is to pin one collection and names none of these."""
+    known = [variable_of(name) for name in collections]
+    there_are = f"the variables that would are {', '.join(known)}" if known else "no collection is registered"
+    return [
+        f"{name} pins nothing: no collection goes by that name; {there_are}"
+        for name in sorted(environment)
+        if name.startswith(VARIABLE + "_") and name not in known
+    ]
 
 
 def read_pin(active_index: str, environment: Mapping[str, str], collection: str, group_size: int) -> Pin | None:

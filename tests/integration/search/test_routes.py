@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -198,3 +199,22 @@ def test_closing_a_migration_makes_the_target_the_only_slot_whatever_the_share(
         routes.set_share(conn, "docs", 0)
     assert search("any text", k=1)[0].slot == "v2"
     assert search("any text", k=1, max_distance=1.5)
+
+
+def test_a_variable_with_a_typo_is_a_warning_at_connect_and_an_error_of_status_and_doctor(
+    connect: Connect,
+    target: Slot,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    verb: Callable[..., tuple[int, str]],
+) -> None:
+    assert verb("status")[0] == 0
+    monkeypatch.setenv("EMBEDMIG_ACTIVE_INDEX_DCOS", "new")
+    assert connect()("word1", k=1)[0].slot == "v1"
+    (warning,) = [record.message for record in caplog.records]
+    assert warning.startswith("EMBEDMIG_ACTIVE_INDEX_DCOS pins nothing")
+    for command, code in (("status", 2), ("doctor", 1)):
+        got, said = verb(command)
+        assert got == code
+        assert "EMBEDMIG_ACTIVE_INDEX_DCOS pins nothing" in said
+        assert "EMBEDMIG_ACTIVE_INDEX_DOCS" in said

@@ -11,6 +11,7 @@ from embedmig.search.routing import (
     Pin,
     choose_slot,
     explain_choice,
+    idle_variables,
     pinned_slot,
     read_pin,
     require_routing_key,
@@ -133,3 +134,15 @@ def test_the_explanation_says_what_decided() -> None:
     assert pinned.startswith("EMBEDMIG_ACTIVE_INDEX=new pins this process")
     assert "25 % since 2026-01-01" in pinned
     assert "only slot" in explain_choice(settled(), choose_slot(settled(), None, "user"))
+
+
+def test_a_variable_that_names_no_collection_is_told_with_those_that_would() -> None:
+    environment = {
+        "EMBEDMIG_ACTIVE_INDEX": "new",
+        "EMBEDMIG_ACTIVE_INDEX_DCOS": "new",
+        "EMBEDMIG_ACTIVE_INDEX_MY_DOCS": "v1",
+    }
+    (told,) = idle_variables(environment, ["my-docs"])
+    assert told.startswith("EMBEDMIG_ACTIVE_INDEX_DCOS pins nothing")
+    assert "EMBEDMIG_ACTIVE_INDEX_MY_DOCS" in told
+    assert len(idle_variables(environment, [])) == 2
