@@ -144,6 +144,7 @@ def _added(result: "ModelAdded") -> str:
         [
             f"[bold]{escape(m.key)}[/] {'registered' if result.created else 'was registered already'}: {_facts(m)}",
             f"id {result.id}; {known_by}",
+            f"vectors {result.indexing}",
         ]
     )
 

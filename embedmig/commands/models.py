@@ -13,6 +13,7 @@ from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database
 from embedmig.db.connection import require_server
 from embedmig.errors import ConflictError, UsageError
+from embedmig.schema.designing import indexing_of
 from embedmig.types import Distance, Model, ModelState, parse_model_key
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class ModelAdded:
     """None: a model that is gone has no fingerprint."""
     tolerance: float | None
     """The lowest cosine with the fingerprint that is still the same model."""
+    indexing: str
+    """How its vectors are stored and indexed, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +87,15 @@ def model_add(
 
     ``dimensions`` is checked where the model tells them itself. With ``state`` gone nothing is loaded: a model that no
     longer answers is registered by its ``dimensions``, so that the vectors it left have a name. ``price`` is per
-    million tokens. Raises UsageError, ConflictError for another definition of the name, ProviderError.
+    million tokens. Raises UsageError, UnsupportedError for vectors longer than pgvector stores, ConflictError for
+    another definition of the name, ProviderError.
     """
     measure = _distance(distance)
     lifetime = _lifetime(state, ends_on)
     if price is not None and price < 0:
         raise UsageError(f"a price is 0 or more, not {price}")
+    if dimensions is not None and dimensions < 1:
+        raise UsageError(f"a vector has 1 dimension or more, not {dimensions}")
     with db.connect() as conn:
         require_server(conn)
         list_models(conn)  # the control schema is there, before minutes go into loading a model
@@ -112,6 +118,7 @@ def model_add(
         if dimensions not in (None, known.dimensions):
             raise UsageError(f"{model} gives vectors of {known.dimensions} dimensions, not {dimensions}")
     known = replace(known, price_per_million_tokens=price, **lifetime)
+    indexing = indexing_of(known)
     with db.connect() as conn, conn.transaction():
         created = add_model(conn, known, None if stored is None else stored.to_bytes())
         if created:
@@ -127,6 +134,7 @@ def model_add(
         created=created,
         compute_type=None if stored is None else stored.compute_type,
         tolerance=None if stored is None else stored.tolerance,
+        indexing=indexing,
     )
 
 

@@ -9,7 +9,7 @@ from embedmig.schema import naming
 from embedmig.schema.inspection import placement_facts
 from embedmig.schema.placement import choose_placement
 from embedmig.schema.slot_arguments import SlotArguments
-from embedmig.types import Collection, Maintainer, Model, Placement, Slot, bridge_model_id
+from embedmig.types import Collection, Distance, Maintainer, Model, Placement, Slot, bridge_model_id
 
 QUERIES = Queries(__package__, "designing.sql")
 
@@ -28,11 +28,22 @@ def vector_type_of(model: Model) -> str:
     ``vector`` again, for a binary-quantised index with re-ranking. Raises UnsupportedError above 16,000."""
     if model.dimensions > MAX_DIMENSIONS:
         raise UnsupportedError(
-            f"{model.key} has {model.dimensions} dimensions, pgvector stores {MAX_DIMENSIONS} at most"
+            f"{model.key} has {model.dimensions:,} dimensions, and pgvector stores {MAX_DIMENSIONS:,} at most: have the"
+            " provider shorten them, if it can"
         )
     if MAX_VECTOR_DIMENSIONS < model.dimensions <= MAX_HALFVEC_DIMENSIONS:
         return "halfvec"
     return "vector"
+
+
+def indexing_of(model: Model) -> str:
+    """How a slot of the model is stored and indexed, for people. Raises UnsupportedError above 16,000 dimensions."""
+    stored = f"{vector_type_of(model)}({model.dimensions})"
+    if model.dimensions <= MAX_HALFVEC_DIMENSIONS:
+        return f"stored as {stored}, indexed as they are"
+    if model.distance is Distance.L2:
+        return f"stored as {stored}, in no index, for signs say nothing of l2 distance: searched exactly"
+    return f"stored as {stored}, indexed by their signs (binary quantisation), and searches re-rank"
 
 
 def resolve_placement(conn: Connection, collection: Collection, placement: Placement | None) -> tuple[Placement, str]:

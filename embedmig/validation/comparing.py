@@ -83,8 +83,8 @@ def compare_slots(
     """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction.
 
     With a model gone, stored rows serve as queries, and ``query_set``, where it has judgments, only tells how good the
-    other slot is. ``on_plan`` is called before the first query is asked. Raises UsageError when there is nothing to ask,
-    RefusedError when no row can be judged, or when a cut-off is to be translated while a slot holds vectors of two
+    other slot is. ``on_plan`` is called before the first query is asked. Raises UsageError when there is nothing to
+    ask, RefusedError when no row can be judged, or when a cut-off is to be translated while a slot holds vectors of two
     scales; and what embedding and reading raise.
     """
     run = Run(on_progress)

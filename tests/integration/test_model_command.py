@@ -30,6 +30,44 @@ def test_a_model_is_probed_and_registered_with_its_fingerprint(verb: Verb, conn:
     assert [event.verb for event in list_events(conn)] == ["model add"]
 
 
+@pytest.mark.parametrize(
+    ("dimensions", "distance", "said"),
+    [
+        (2000, "cosine", "vectors stored as vector(2000), indexed as they are"),
+        (2001, "l2", "vectors stored as halfvec(2001), indexed as they are"),
+        (4001, "cosine", "vectors stored as vector(4001), indexed by their signs (binary quantisation), and searches"),
+        (4001, "l2", "vectors stored as vector(4001), in no index, for signs say nothing of l2 distance"),
+    ],
+)
+def test_it_is_said_how_vectors_of_so_many_dimensions_are_indexed(
+    verb: Verb, dimensions: int, distance: str, said: str
+) -> None:
+    gone = ("--provider", "openai", "--state", "gone", "--dimensions", str(dimensions), "--distance", distance)
+    code, printed = verb("model", "add", "long@1", *gone)
+    assert (code, said in printed) == (0, True), printed
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--state", "gone", "--dimensions", "16001"), "16,001 dimensions, and pgvector stores 16,000 at most"),
+        (("--option", "dimensions=16001"), "16,001 dimensions, and pgvector stores 16,000 at most"),
+        (("--option", "dimensions=0"), "dimensions"),
+        (("--option", "dimensions=-3"), "dimensions"),
+        (("--option", "dimensions=many"), "dimensions"),
+        (("--option", "dimensions=1.5"), "dimensions"),
+        (("--dimensions", "0", "--state", "gone"), "dimensions"),
+        (("--dimensions", "-1"), "dimensions"),
+    ],
+)
+def test_dimensions_that_no_column_takes_are_refused_with_nothing_registered(
+    verb: Verb, conn: Connection, given: tuple[str, ...], said: str
+) -> None:
+    code, printed = verb("model", "add", "odd@1", "--provider", "hashing", *given)
+    assert (code, said in printed) == (2, True), printed
+    assert conn.execute("SELECT * FROM embedmig.model").fetchall() == []
+
+
 def test_adding_a_model_again_changes_nothing(verb: Verb, conn: Connection) -> None:
     add = ("model", "add", "tiny@1", "--provider", "hashing")
     assert verb(*add)[0] == 0
