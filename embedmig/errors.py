@@ -78,13 +78,26 @@ class UnversionedVectorError(UsageError):
 
 
 class ModelMismatchError(UsageError):
-    """The query's model is not the slot's, and no adapter joins the two."""
+    """The query's model is not the slot's, and no adapter joins the two. ``asked_model``: what to embed with, which is
+    another than ``slot_model`` where an adapter stands before the slot."""
 
-    def __init__(self, *, query_model: str, slot_model: str, slot: str, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        query_model: str,
+        slot_model: str,
+        slot: str,
+        epoch: int | None = None,
+        adapter: str | None = None,
+        asked_model: str | None = None,
+    ) -> None:
         self.query_model, self.slot_model, self.slot, self.epoch = query_model, slot_model, slot, epoch
+        self.adapter, self.asked_model = adapter, asked_model or slot_model
         at = "" if epoch is None else f" at epoch {epoch}"
+        through = "" if adapter is None else f" and is asked through adapter {adapter} from {self.asked_model}"
         super().__init__(
-            f"query vector is from {query_model}, slot {slot} holds {slot_model}{at}: embed the query with {slot_model}"
+            f"query vector is from {query_model}, slot {slot} holds {slot_model}{through}{at}: embed the query with"
+            f" {self.asked_model}"
         )
 
 

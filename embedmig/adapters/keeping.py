@@ -21,8 +21,8 @@ def read_fingerprints(stored: Mapping[str, bytes | None]) -> dict[str, Fingerpri
 
 def require_unchanged(kept: KeptAdapter) -> None:
     """Raises AdapterUnusableError when either model has another fingerprint than at the fit."""
-    changed = [m for m, is_other in ((kept.from_model, kept.from_changed), (kept.to_model, kept.to_changed)) if is_other]
-    if changed:
+    seen = ((kept.from_model, kept.from_changed), (kept.to_model, kept.to_changed))
+    if changed := [model for model, is_other in seen if is_other]:
         raise AdapterUnusableError(
             f"adapter {kept.name} was made for another fingerprint of {' and '.join(changed)} than is registered now:"
             " it would map into the wrong place. Fit it again: embedmig adapter fit"

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from embedmig.catalog.collections import collection_from_row
+from embedmig.catalog.models import model_from_row
 from embedmig.catalog.slots import slot_from_row
 from embedmig.db import Connection, Queries
 from embedmig.db.connection import AsyncConnection
 from embedmig.errors import NotFoundError, RefusedError
-from embedmig.types import Collection, Migration, Route, Slot
+from embedmig.types import Collection, Migration, Model, Route, Slot
 
 QUERIES = Queries(__package__, "serving.sql")
 
@@ -30,6 +31,19 @@ class SlotIndex:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedAdapter:
+    """A query adapter that stands before a slot."""
+
+    id: int
+    name: str
+    model: Model
+    """What queries are embedded with; the slot's own is what they are mapped to."""
+    used_since: datetime
+    unchanged: bool
+    """Whether both models have the fingerprints of the fit; else it must not be applied."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """A collection as searches see it. The epoch of ``route`` belongs to these slots."""
 
@@ -42,6 +56,8 @@ class Serving:
     """By slot id."""
     failing: frozenset[int]
     """Ids of slots with failures that nobody has ignored."""
+    adapters: Mapping[int, ServedAdapter] = field(default_factory=dict)
+    """By slot id: the query adapters in use."""
     known: tuple[str, ...] = field(default=(), compare=False)
     """Every collection there is, by name."""
 
@@ -56,6 +72,18 @@ class Serving:
         """The slot that the open migration leads to; None when none is open."""
         target_id = None if self.migration is None else self.migration.target_id
         return next((slot for slot in self.slots if slot.id == target_id), None)
+
+    def asked_model(self, slot: Slot) -> Model:
+        """What a query for ``slot`` is embedded with: the slot's model, or that of the adapter which stands before
+        it."""
+        adapter = self.adapters.get(slot.id)
+        return slot.model if adapter is None else adapter.model
+
+    def adapter_for(self, slot: Slot, model: str) -> ServedAdapter | None:
+        """The adapter that a query of ``model`` (name@revision) reaches ``slot`` through; None where it needs none, or
+        none was made for exactly that pair."""
+        adapter = self.adapters.get(slot.id)
+        return adapter if adapter is not None and adapter.model.key == model != slot.model.key else None
 
 
 def read_serving(conn: Connection, name: str) -> Serving:
@@ -89,6 +117,7 @@ def _from_row(name: str, row: Mapping[str, Any]) -> Serving:
         slots=slots,
         indexes={row["id"]: tuple(SlotIndex(**index) for index in row["indexes"]) for row in found["slots"]},
         failing=frozenset(row["id"] for row in found["slots"] if row["failing"]),
+        adapters={row["id"]: _adapter(row["adapter"]) for row in found["slots"] if row["adapter"] is not None},
         known=tuple(row["known"]),
     )
 
@@ -107,6 +136,18 @@ def _migration(row: Mapping[str, Any] | None) -> Migration | None:
         return None
     values: dict[str, Any] = {name: _time(value) if name.endswith("_at") else value for name, value in row.items()}
     return Migration(**values)
+
+
+def _adapter(row: Mapping[str, Any]) -> ServedAdapter:
+    model: dict[str, Any] = row["model"]
+    ends_on = model["ends_on"]
+    return ServedAdapter(
+        id=row["id"],
+        name=row["name"],
+        model=model_from_row(model | {"ends_on": None if ends_on is None else date.fromisoformat(ends_on)}),
+        used_since=datetime.fromisoformat(row["used_since"]),
+        unchanged=row["unchanged"],
+    )
 
 
 def _dates(row: Mapping[str, Any]) -> dict[str, Any]:

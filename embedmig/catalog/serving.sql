@@ -13,6 +13,20 @@ SELECT (SELECT jsonb_build_object(
                          'm_max_tokens', m.max_tokens, 'm_price_per_million_tokens', m.price_per_million_tokens,
                          'm_state', m.state, 'm_ends_on', m.ends_on,
                          'failing', EXISTS (SELECT FROM embedmig.failure f WHERE f.slot_id = s.id AND NOT f.ignored),
+                         'adapter', (
+                             SELECT jsonb_build_object('id', a.id, 'name', a.name, 'used_since', a.used_since,
+                                        'unchanged', a.from_fingerprint IS NOT DISTINCT FROM md5(v.fingerprint)::uuid
+                                                 AND a.to_fingerprint IS NOT DISTINCT FROM md5(m.fingerprint)::uuid,
+                                        'model', jsonb_build_object(
+                                            'name', v.name, 'revision', v.revision, 'provider', v.provider,
+                                            'options', v.options, 'dimensions', v.dimensions, 'distance', v.distance,
+                                            'normalised', v.normalised, 'document_prompt', v.document_prompt,
+                                            'query_prompt', v.query_prompt, 'max_tokens', v.max_tokens,
+                                            'price_per_million_tokens', v.price_per_million_tokens,
+                                            'state', v.state, 'ends_on', v.ends_on))
+                               FROM embedmig.adapter a JOIN embedmig.model v ON v.id = a.from_model_id
+                              WHERE a.slot_id = s.id AND a.direction = 'query' AND a.used_since IS NOT NULL
+                                AND a.dropped_at IS NULL),
                          'indexes', coalesce(x.indexes, '[]')) ORDER BY s.id), '[]')
                 FROM embedmig.slot s
                 JOIN embedmig.model m ON m.id = s.model_id

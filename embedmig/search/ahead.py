@@ -36,10 +36,11 @@ class Ahead:
 
 
 def models_to_come(serving: Serving) -> Iterator[Model]:
-    """Those of source and target while a migration is open, the target's once it is filled and has an index: from then
-    on it takes one command to make it serve, and one to take it back."""
+    """Those that source and target are asked with while a migration is open, once the target is filled and has an
+    index: from then on it takes one command to make it serve, and one to take it back."""
     if serving.target is None or serving.target.filled_at is None or find_index(serving, serving.target) is None:
         return
     for slot in (serving.source, serving.target):
-        if slot.model.state is not ModelState.GONE:
-            yield slot.model
+        asked = serving.asked_model(slot)
+        if asked.state is not ModelState.GONE:
+            yield asked

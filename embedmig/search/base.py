@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from embedmig.catalog.serving import Serving
 from embedmig.db.connection import checked_url
 from embedmig.errors import DatabaseError, EmbedmigError, ProviderError, UsageError
+from embedmig.search.adapted import OpenAdapters
 from embedmig.search.ahead import Ahead
 from embedmig.search.notes import Notes
 from embedmig.search.plan import View, make_view, require_pin_allowed
@@ -87,6 +88,7 @@ class SearcherBase:
         # For those who do not close; at the end of the process too.
         self._end_of_notes = weakref.finalize(self, self._notes.close)
         self._ahead = Ahead(self._url) if options.get("load_ahead", True) else None
+        self._adapters = OpenAdapters()
         self._embeds = False
         self._view: View
         self._pin: Pin | None = None

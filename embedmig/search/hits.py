@@ -21,3 +21,5 @@ class Hit(NamedTuple):
     """The row's text has changed since the vector was made. Never said where the text was not recorded."""
     columns: Mapping[str, Any] = NO_COLUMNS
     """What was asked for of the row."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the search that found it, as that its query lay far from all its adapter was fitted on."""

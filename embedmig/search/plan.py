@@ -4,17 +4,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from embedmig.catalog.serving import Serving
+from embedmig.catalog.serving import ServedAdapter, Serving
 from embedmig.errors import ModelMismatchError, RefusedError, UsageError
+from embedmig.search.adapted import MappedQuery, map_query
 from embedmig.search.filters import Filter, compile_filter
 from embedmig.search.hits import NO_COLUMNS, Hit
 from embedmig.search.indexes import find_index
 from embedmig.search.request import SearchRequest
 from embedmig.search.routing import Choice, Pin, choose_slot, explain_choice, pinned_slot
 from embedmig.search.statement import Shape, Statement, compose
-from embedmig.types import Embedding, ServingKey, Slot
+from embedmig.types import Embedding, Model, ServingKey, Slot
+
+if TYPE_CHECKING:
+    from embedmig.adapters import StoredAdapter
 
 _STATEMENTS_KEPT = 256
 
@@ -37,9 +41,17 @@ class View:
         return choose_slot(self.serving, self.pinned, routing_key)
 
     def serving_key(self, routing_key: str | None) -> ServingKey:
-        """What caches of answers to such a request carry."""
+        """What caches of answers to such a request carry. Its model is what queries are embedded with."""
         slot = self.choose(routing_key).slot
-        return ServingKey(model=slot.model.key, slot=slot.name, epoch=self.epoch)
+        return ServingKey(model=self.asked_model(slot).key, slot=slot.name, epoch=self.epoch)
+
+    def asked_model(self, slot: Slot) -> Model:
+        """What a text is embedded with to be searched in ``slot``."""
+        return self.serving.asked_model(slot)
+
+    def adapter_for(self, slot: Slot, embedding: Embedding) -> ServedAdapter | None:
+        """The adapter that ``embedding`` reaches ``slot`` through, if any."""
+        return self.serving.adapter_for(slot, embedding.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +61,12 @@ class Explanation:
     collection: str
     slot: str
     model: str
+    """Whose vectors the slot holds."""
+    adapter: str | None
+    """The adapter that the query was mapped by; None: the query is of the slot's model."""
+    query_model: str
+    far: bool
+    """Whether the query lies far from everything that the adapter was fitted on."""
     epoch: int
     why: str
     pin: str | None
@@ -67,6 +85,8 @@ class SearchPlan(NamedTuple):
     params: Mapping[str, Any]
     columns: tuple[str, ...]
     max_distance: float | None
+    mapped: MappedQuery | None = None
+    """The query as an adapter maps it; None: it is of the slot's model."""
 
     @property
     def sql(self) -> bytes:
@@ -82,6 +102,7 @@ class SearchPlan(NamedTuple):
         """Nearest first; without those beyond the slot's cut-off."""
         slot, names = self.choice.slot.name, self.columns
         width, made_by = self.statement.key_width, self.statement.made_by
+        notes = () if self.mapped is None else self.mapped.notes
         hits = [
             Hit(
                 row[0] if width == 1 else tuple(row[:width]),
@@ -90,6 +111,7 @@ class SearchPlan(NamedTuple):
                 made_by[row[width + 1]],
                 row[width + 2],
                 dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
+                notes,
             )
             # An iterative scan gives nearly the order, not the order.
             for row in sorted(rows, key=itemgetter(width))
@@ -102,6 +124,9 @@ class SearchPlan(NamedTuple):
             collection=self.view.serving.collection.name,
             slot=self.slot.name,
             model=self.slot.model.key,
+            adapter=None if self.mapped is None else self.mapped.adapter,
+            query_model=self.embedding.model,
+            far=self.mapped is not None and self.mapped.is_far,
             epoch=self.view.epoch,
             why=explain_choice(self.view.serving, self.choice),
             pin=None if self.choice.pin is None else self.choice.pin.value,
@@ -133,14 +158,22 @@ def require_pin_allowed(view: View) -> None:
         raise RefusedError(f"{pin.variable}={pin.value} pins this process to slot {slot.name} of {name}, which {wrong}")
 
 
-def plan(embedding: Embedding, view: View, choice: Choice, request: SearchRequest) -> SearchPlan:
-    """The statement for a request whose slot is chosen and whose query is a vector.
+def plan(
+    embedding: Embedding, view: View, choice: Choice, request: SearchRequest, opened: "StoredAdapter | None" = None
+) -> SearchPlan:
+    """The statement for a request whose slot is chosen and whose query is a vector. ``opened``: the adapter that
+    ``view.adapter_for`` says the vector needs.
 
-    Raises ModelMismatchError and DimensionError when the vector is not of the slot's model, UsageError for a filter or
-    a cut-off that cannot be, RefusedError when the route leads to a target that was never filled.
+    Raises ModelMismatchError and DimensionError when the vector is neither of the slot's model nor of the one that its
+    adapter was made for, UsageError for a filter or a cut-off that cannot be, RefusedError when the route leads to a
+    target that was never filled.
     """
     serving, slot, pinned = view.serving, choice.slot, choice.pin is not None
-    require_model(embedding, slot, view.epoch)
+    mapped, served = None, view.adapter_for(slot, embedding)
+    if served is None or opened is None:
+        require_model(embedding, slot, serving)
+    else:
+        mapped = map_query(embedding, served, opened, slot)
     if slot.filled_at is None and slot is serving.target and not pinned:
         raise RefusedError(
             f"the route of {serving.collection.name} leads to slot {slot.name}, which was never filled:"
@@ -163,26 +196,43 @@ def plan(embedding: Embedding, view: View, choice: Choice, request: SearchReques
         view=view,
         choice=choice,
         statement=_statement(view, slot, shape),
-        params=_params(embedding, view, slot, condition, pinned=pinned),
+        params=_params(embedding if mapped is None else mapped, view, slot, condition, pinned=pinned),
         columns=request.columns,
-        max_distance=find_cut_off(request.max_distance, serving, slot),
+        max_distance=find_cut_off(request.max_distance, serving, slot, mapped),
+        mapped=mapped,
     )
 
 
-def require_model(embedding: Embedding, slot: Slot, epoch: int) -> None:
+def require_model(embedding: Embedding, slot: Slot, serving: Serving) -> None:
     """Raises ModelMismatchError with what is served now, DimensionError for another length."""
     if embedding.model != slot.model.key:
-        raise ModelMismatchError(query_model=embedding.model, slot_model=slot.model.key, slot=slot.name, epoch=epoch)
+        adapter = serving.adapters.get(slot.id)
+        raise ModelMismatchError(
+            query_model=embedding.model,
+            slot_model=slot.model.key,
+            slot=slot.name,
+            epoch=serving.route.epoch,
+            adapter=None if adapter is None else adapter.name,
+            asked_model=None if adapter is None else adapter.model.key,
+        )
     embedding.require_dimensions(slot.model)
 
 
-def find_cut_off(asked: float | Mapping[str, float] | None, serving: Serving, slot: Slot) -> float | None:
+def find_cut_off(
+    asked: float | Mapping[str, float] | None, serving: Serving, slot: Slot, mapped: MappedQuery | None = None
+) -> float | None:
     """The largest distance that this slot's hits may have; None: any.
 
-    Raises UsageError for one number while two slots live, and for a name that no slot of this collection has or had.
+    Raises UsageError for one number while two slots live, for a name that no slot of this collection has or had, and
+    for a query that an adapter mapped: its distances do not compare with native ones.
     """
     if asked is None:
         return None
+    if mapped is not None and (not isinstance(asked, Mapping) or slot.name in asked):
+        raise UsageError(
+            f"max_distance for slot {slot.name}, which is asked through adapter {mapped.adapter}: distances after a map"
+            " do not compare with native ones, and a cut-off tuned on those would cut elsewhere. Leave it out"
+        )
     names = [live.name for live in serving.slots]
     if not isinstance(asked, Mapping):
         if len(names) > 1:
@@ -208,9 +258,11 @@ def _statement(view: View, slot: Slot, shape: Shape) -> Statement:
     return found
 
 
-def _params(embedding: Embedding, view: View, slot: Slot, condition: Filter | None, *, pinned: bool) -> dict[str, Any]:
+def _params(
+    query: Embedding | MappedQuery, view: View, slot: Slot, condition: Filter | None, *, pinned: bool
+) -> dict[str, Any]:
     params: dict[str, Any] = {} if condition is None else dict(condition.params)
-    params["embedmig_query"] = embedding.values
+    params["embedmig_query"] = query.values
     if pinned:
         params["embedmig_slot_id"] = slot.id
     else:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import psycopg
 
+from embedmig.catalog.adapters import QUERIES as ADAPTERS
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.routes import QUERIES as ROUTES
-from embedmig.catalog.serving import read_serving
+from embedmig.catalog.serving import ServedAdapter, read_serving
 from embedmig.db import Database
 from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
@@ -21,6 +22,9 @@ from embedmig.search.refreshing import refresh_rows
 from embedmig.search.request import SearchOptions, SearchRequest, make_request
 from embedmig.search.routing import require_routing_key
 from embedmig.types import Embedding, Model, ServingKey
+
+if TYPE_CHECKING:
+    from embedmig.adapters import StoredAdapter
 
 
 class Searcher(SearcherBase):
@@ -118,11 +122,20 @@ class Searcher(SearcherBase):
 
     def _plan_on(self, view: View, request: SearchRequest, embedded: Embedding | None) -> SearchPlan:
         choice = view.choose(request.routing_key)
-        embedding = request.embedding or embedded
-        if request.text is not None and (embedding is None or embedding.model != choice.slot.model.key):
-            embedding = self._embed(choice.slot.model, request.text)
+        embedding, asked = request.embedding or embedded, view.asked_model(choice.slot)
+        if request.text is not None and (embedding is None or embedding.model != asked.key):
+            embedding = self._embed(asked, request.text)
         assert embedding is not None
-        return plan(embedding, view, choice, request)
+        adapter = view.adapter_for(choice.slot, embedding)
+        return plan(embedding, view, choice, request, None if adapter is None else self._open(adapter))
+
+    def _open(self, adapter: ServedAdapter) -> "StoredAdapter":
+        opened = self._adapters.find(adapter)
+        if opened is None:
+            with translated_errors(), self._pool.connection() as conn:
+                row = conn.execute(ADAPTERS["find_body"], {"id": adapter.id}).fetchone()
+            opened = self._adapters.open(adapter, row)
+        return opened
 
     def _embed(self, model: Model, text: str) -> Embedding:
         if not is_checked(model):

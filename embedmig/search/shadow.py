@@ -7,17 +7,19 @@ import random
 import threading
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
+from embedmig.catalog.adapters import QUERIES as ADAPTERS
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import Serving
 from embedmig.db import Connection
 from embedmig.db.connection import register_vector_types
 from embedmig.errors import ProviderError
+from embedmig.search.adapted import OpenAdapters
 from embedmig.search.counting import minute_now
 from embedmig.search.embedding import check_model, embed_query, is_checked
 from embedmig.search.indexes import find_index
@@ -26,7 +28,10 @@ from embedmig.search.request import SearchRequest
 from embedmig.search.routing import Choice, Pin
 from embedmig.search.sampling import Sampler, ShadowOptions
 from embedmig.search.shadow_counts import OVERLAP_AT, Answer, ShadowCounts, ShadowKey, ShadowTexts, TextKey
-from embedmig.types import Model, ModelState, Slot
+from embedmig.types import Embedding, Model, ModelState, Slot
+
+if TYPE_CHECKING:
+    from embedmig.adapters import StoredAdapter
 
 _AS_SHADOW = Pin(value="shadow", variable="shadow")
 """A shadow statement names its slot, as a pinned one does."""
@@ -136,6 +141,7 @@ class _Asking:
     def __init__(self, url: str, timeout_s: float, *, prepared: bool) -> None:
         self._url, self._timeout_s, self._prepared = url, timeout_s, prepared
         self._conn: Connection | None = None
+        self._adapters = OpenAdapters()
 
     def __enter__(self) -> "_Asking":
         return self
@@ -152,9 +158,10 @@ class _Asking:
         assert request.text is not None
         began = time.perf_counter()
         try:
-            embedding = self._embed(slot.model, request.text)
+            embedding = self._embed(view.asked_model(slot), request.text)
             planned = time.perf_counter()
-            searching = plan(embedding, view, Choice(slot=slot, pin=_AS_SHADOW, bucket=None), request)
+            choice = Choice(slot=slot, pin=_AS_SHADOW, bucket=None)
+            searching = plan(embedding, view, choice, request, self._open(view, slot, embedding))
             rows, statement_s = self._execute(view, searching.sql, searching.params)
         except psycopg.Error as error:
             self._require_epoch_after(view, error)
@@ -164,7 +171,17 @@ class _Asking:
         hits = searching.hits(rows)
         return Answer(tuple(hit.key for hit in hits[:OVERLAP_AT]), planned - began, statement_s)
 
-    def _embed(self, model: Model, text: str) -> Any:
+    def _open(self, view: View, slot: Slot, embedding: Embedding) -> "StoredAdapter | None":
+        adapter = view.adapter_for(slot, embedding)
+        if adapter is None:
+            return None
+        opened = self._adapters.find(adapter)
+        if opened is None:
+            row = self._connection().execute(ADAPTERS["find_body"], {"id": adapter.id}).fetchone()
+            opened = self._adapters.open(adapter, row)
+        return opened
+
+    def _embed(self, model: Model, text: str) -> Embedding:
         if not is_checked(model):
             check_model(model, get_fingerprint(self._connection(), model))
         return embed_query(model, text)
@@ -215,7 +232,7 @@ def _other(serving: Serving, slot: Slot) -> Slot | None:
 
 def _is_fit(serving: Serving, slot: Slot) -> bool:
     """Whether a shadow of the slot tells anything, and does not read the whole table for it."""
-    if slot.model.state is ModelState.GONE:
+    if serving.asked_model(slot).state is ModelState.GONE:
         return False
     if serving.target is not None and slot.id == serving.target.id:
         complete = slot.filled_at is not None and slot.id not in serving.failing
