@@ -1,14 +1,18 @@
 """Exact neighbours of many queries in both slots: vectors stream by once, in blocks, memory is bounded."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
+from psycopg import sql
+from threadpoolctl import threadpool_limits
+
 from embedmig.db import Connection
 from embedmig.types import Collection, Floats, Key, Slot
 from embedmig.validation.pair import Pair, select_vectors
-from embedmig.validation.running_top_k import QUERIES_AT_ONCE, Ranking, RunningTopK
+from embedmig.validation.running_top_k import QUERIES_AT_ONCE, ROWS_A_PRODUCT, Ranking, RunningTopK
 from embedmig.validation.stream import Block, decode_key, row_bytes, stream_blocks
 
 _MOST_ROWS, _FEWEST_ROWS = 16_384, 64
@@ -36,35 +40,52 @@ def exact_top_k(
 
     Raises UnsupportedError and DimensionError as ``stream_blocks`` does.
     """
-    decode = partial(decode_key, encoding=conn.info.encoding)
-    running = {
-        side: RunningTopK(some, k, pair.slots[side].model.distance, tie_order(pair.collection, decode))
-        for side, some in enumerate(queries)
-        if some is not None
-    }
-    for sides in [tuple(running)] if pair.in_one_table else [(side,) for side in running]:
-        slots = [pair.slots[side] for side in sides]
-        rows = rows_at_once(slots, max(len(running[side].queries) for side in sides), memory_mb)
-        select = select_vectors(pair, slots)
-        # Closed in this order even after Ctrl-C: the reader must be idle before its COPY is cancelled.
-        with (
-            closing(stream_blocks(conn, select, slots, rows_at_once=rows)) as coming,
-            closing(read_ahead(coming)) as all_,
-        ):
-            for block in all_:
-                for side, vectors in zip(sides, block.vectors, strict=True):
-                    running[side].add(vectors, block.raw_keys)
-                if on_progress is not None:
-                    on_progress(len(block.raw_keys))
+    decode, workers = partial(decode_key, encoding=conn.info.encoding), processors()
+    # Portions of queries in threads of ours: a library's own threads would multiply faster and then wait for us.
+    with ThreadPoolExecutor(workers, "embedmig-exact") as pool, threadpool_limits(limits=1, user_api="blas"):
+        running = {
+            side: RunningTopK(
+                some, k, pair.slots[side].model.distance, tie_order(pair.collection, decode), pool.map, workers
+            )
+            for side, some in enumerate(queries)
+            if some is not None
+        }
+        for sides in [tuple(running)] if pair.in_one_table else [(side,) for side in running]:
+            slots = [pair.slots[side] for side in sides]
+            asked = [running[side] for side in sides]
+            rows = rows_at_once(slots, max(len(one.queries) for one in asked), memory_mb)
+            _read_through(conn, select_vectors(pair, slots), slots, asked, rows, on_progress)
     source, target = (running[side].rankings(decode) if side in running else [] for side in (0, 1))
     return source, target
 
 
+def _read_through(
+    conn: Connection,
+    select: sql.Composable,
+    slots: Sequence[Slot],
+    asked: Sequence[RunningTopK],
+    rows: int,
+    on_progress: Progress | None,
+) -> None:
+    # Closed in this order even after Ctrl-C: the reader must be idle before its COPY is cancelled.
+    with (
+        closing(stream_blocks(conn, select, slots, rows_at_once=rows)) as coming,
+        closing(read_ahead(coming)) as blocks,
+    ):
+        for block in blocks:
+            for one, vectors in zip(asked, block.vectors, strict=True):
+                one.add(vectors, block.raw_keys)
+            if on_progress is not None:
+                on_progress(len(block.raw_keys))
+
+
 def rows_at_once(slots: Sequence[Slot], queries: int, memory_mb: int) -> int:
-    """How many rows a block may have: two blocks as they came and as arrays, and the products of one."""
-    products = 9 * min(queries, QUERIES_AT_ONCE)
-    row = 6 * row_bytes(slots) + products + 400
-    return max(_FEWEST_ROWS, min(_MOST_ROWS, memory_mb * 2**20 // row))
+    """How many rows a block may have: two blocks as they came and as arrays, beside the products of all portions."""
+    row, memory = 6 * row_bytes(slots) + 400, memory_mb * 2**20
+    product = 9 * min(queries, QUERIES_AT_ONCE * processors())
+    # The first where products are made for a part of the block at a time, the second where a block is no larger.
+    rows = max((memory - product * ROWS_A_PRODUCT) // row, memory // (row + product))
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, rows))
 
 
 def tie_order(collection: Collection, decode: Callable[[bytes], Key]) -> Callable[[bytes], tuple[int | str, ...]]:
@@ -75,6 +96,11 @@ def tie_order(collection: Collection, decode: Callable[[bytes], Key]) -> Callabl
         return tuple(int(part) if number else part for part, number in zip(decode(raw), are_numbers, strict=True))
 
     return order
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_ahead(blocks: Iterator[Block]) -> Generator[Block, None, None]:

@@ -1,6 +1,7 @@
 """The nearest rows of every query, kept while the rows stream by: pure, no I/O."""
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +13,20 @@ from embedmig.types import Distance, Floats, Key
 Doubles = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
-QUERIES_AT_ONCE = 256
-"""Products of a block are made for so many queries at a time: they stay in the processor's cache."""
+QUERIES_AT_ONCE = 512
+"""At most so many queries make one portion: what one worker multiplies with a block."""
+ROWS_A_PRODUCT = 2048
+"""A portion's products are made for so many rows at a time: they are looked at while still in the processor's cache."""
 
-_PART_OF_BLOCK = 1024
-"""To find the k-th of a whole block is slow; what the k-th of a part lets through too much is few."""
 _PAIRS_AT_ONCE = 256
+_NEARLY_UNIT = 1e-6
+_KEYS_KEPT = 100_000
 _SLACK = 1e-5
 """How far a float32 product may be off, relative to the lengths of the two vectors; generous."""
+
+
+ForEach = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
+"""``map``, or that of an executor: portions of queries know nothing of each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +53,21 @@ class RunningTopK:
     distance: Distance
     tie_order: Callable[[Any], Any]
     """What a block's raw key is compared by."""
+    for_each: ForEach = map
+    workers: int = 1
+    """How many portions ``for_each`` works on at a time."""
     _distances: Floats = field(init=False)
     """(q, k), ascending; infinite where there is no row yet."""
     _rows: Numbers = field(init=False)
     """(q, k), rows counted through all blocks; -1 where there is none yet."""
-    _raw_keys: dict[int, Any] = field(init=False, default_factory=dict)
+    _keys: "_KeysOfRows" = field(init=False)
     _rows_seen: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         count = len(self.queries)
         self._distances = np.full((count, self.k), np.inf, dtype=np.float32)
         self._rows = np.full((count, self.k), -1, dtype=np.int64)
+        self._keys = _KeysOfRows()
         self._exact = _in_doubles(self.queries, self.distance)
         self._lengths = np.linalg.norm(self._exact, axis=1)
         # Signed and scaled here, once, so that the product needs no second pass.
@@ -65,51 +76,57 @@ class RunningTopK:
     def add(self, vectors: Floats, raw_keys: Sequence[Any]) -> None:
         """Looks at a block: (n, d) vectors and their n keys, in any form."""
         block = _Block.of(vectors, self.distance)
-        for start in range(0, len(self.queries), QUERIES_AT_ONCE):
-            some = slice(start, min(start + QUERIES_AT_ONCE, len(self.queries)))
-            queries, places = self._candidates(some, block)
-            if places.size:
-                distances = self._measure(queries + start, block.vectors, places)
-                rows = places if block.places is None else block.places[places]
-                self._merge(some, queries, distances, rows + self._rows_seen, raw_keys)
-        self._keep_keys(raw_keys)
+        for _ in self.for_each(lambda some: self._look(some, block, raw_keys), self._portions()):
+            pass
+        self._keys.add(self._rows_seen, raw_keys)
+        self._keys.forget_all_but(self._rows)
         self._rows_seen += len(raw_keys)
 
     def rankings(self, key_of: Callable[[Any], Key]) -> list[Ranking]:
         """The result so far, one ranking a query; ``key_of`` turns a raw key into a Key."""
         alive = np.unique(self._rows).tolist()
-        keys = {row: key_of(self._raw_keys[row]) for row in alive if row >= 0}
+        keys = {row: key_of(self._keys[row]) for row in alive if row >= 0}
         counts = (self._rows >= 0).sum(axis=1).tolist()
         return [
-            Ranking(keys=tuple(keys[row] for row in rows[:count].tolist()), distances=distances[:count])
+            Ranking(keys=tuple(map(keys.__getitem__, rows[:count].tolist())), distances=distances[:count])
             for rows, distances, count in zip(self._rows, self._distances, counts, strict=True)
         ]
+
+    def _portions(self) -> Iterator[slice]:
+        count = len(self.queries)
+        size = min(QUERIES_AT_ONCE, -(-count // self.workers) or 1)
+        return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+    def _look(self, some: slice, block: "_Block", raw_keys: Sequence[Any]) -> None:
+        queries, places = self._candidates(some, block)
+        if places.size:
+            distances = self._measure(queries + some.start, block.vectors, places)
+            rows = places if block.places is None else block.places[places]
+            self._merge(some, queries, distances, rows + self._rows_seen, raw_keys)
 
     def _candidates(self, some: slice, block: "_Block") -> tuple[Numbers, Numbers]:
         """Pairs of a query, counted from the start of ``some``, and the place of a row that may be among its k
         nearest; by query."""
-        scores = self._factors[some] @ block.directions.T
-        if block.squares is not None:
-            scores += block.squares
         slack, nearest = self._slack(some, block.longest), self._scores_of_nearest(some)
-        limits = self._limits(nearest[:, -1], scores) + slack
-        queries, places = np.divmod(np.flatnonzero(scores <= limits[:, None]), max(1, scores.shape[1]))
+        limits = self._limits(some, nearest[:, -1], block) + slack
+        queries, places, reached = _within(self._factors[some], block, limits)
         if not places.size:
             return queries, places
         # To measure a pair again costs more than to sort it: only those that stand against each other too are left.
-        reached = scores[queries, places]
         both = np.hstack((nearest, _padded(queries, reached, np.float32(np.inf), len(nearest))))
         kth = np.partition(both, self.k - 1, axis=1)[:, self.k - 1]
         near = reached <= (kth + slack)[queries]
         return queries[near], places[near]
 
-    def _limits(self, last: Floats, scores: Floats) -> Floats:
+    def _limits(self, some: slice, last: Floats, block: "_Block") -> Floats:
         """A score that the k nearest rows reach: of the k-th nearest so far, or of the k-th in a part of the block."""
         limits = last.copy()
         unknown = np.flatnonzero(np.isinf(limits))
-        part = scores[unknown, : max(self.k, _PART_OF_BLOCK)]
-        if unknown.size and part.shape[1] >= self.k:
-            limits[unknown] = np.partition(part, self.k - 1, axis=1)[:, self.k - 1]
+        # To find the k-th of a whole block is slow; what the k-th of a part lets through too much is few.
+        part = slice(0, max(self.k, ROWS_A_PRODUCT))
+        if unknown.size and len(block.directions[part]) >= self.k:
+            scores = block.scores(self._factors[some][unknown], part)
+            limits[unknown] = np.partition(scores, self.k - 1, axis=1)[:, self.k - 1]
         return limits
 
     def _scores_of_nearest(self, some: slice) -> Floats:
@@ -155,27 +172,47 @@ class RunningTopK:
             numbers[:, 1 : self.k + 1] >= 0
         )
         for place in np.flatnonzero(tied.any(axis=1)).tolist():
-            by_key = self._order_by_key(both[place], numbers[place], raw_keys)
-            both[place], numbers[place] = both[place][by_key], numbers[place][by_key]
+            self._order_ties_by_key(both[place], numbers[place], raw_keys)
         self._distances[some], self._rows[some] = both[:, : self.k], numbers[:, : self.k]
 
-    def _order_by_key(self, distances: Floats, rows: Numbers, raw_keys: Sequence[Any]) -> list[int]:
-        there = [place for place, row in enumerate(rows.tolist()) if row >= 0]
-        keys = {place: self.tie_order(self._raw_key(int(rows[place]), raw_keys)) for place in there}
-        there.sort(key=lambda place: (distances[place], keys[place]))
-        return [*there, *range(len(there), len(rows))]
+    def _order_ties_by_key(self, distances: Floats, rows: Numbers, raw_keys: Sequence[Any]) -> None:
+        """Changes ``rows``: those at one distance stand in the order of their keys."""
+        there = int((rows >= 0).sum())
+        tied = np.flatnonzero(distances[1:there] == distances[: there - 1])
+        for run in np.split(tied, np.flatnonzero(np.diff(tied) > 1) + 1):
+            if run[0] < self.k:
+                equal = slice(int(run[0]), int(run[-1]) + 2)
+                rows[equal] = sorted(rows[equal].tolist(), key=lambda row: self.tie_order(self._raw_key(row, raw_keys)))
 
     def _raw_key(self, row: int, raw_keys: Sequence[Any]) -> Any:
         new = row - self._rows_seen
-        return raw_keys[new] if new >= 0 else self._raw_keys[row]
+        return raw_keys[new] if new >= 0 else self._keys[row]
 
-    def _keep_keys(self, raw_keys: Sequence[Any]) -> None:
-        """Of the block's rows that some query counts among its nearest; those passed since are let go now and then."""
-        new = np.unique(self._rows[self._rows >= self._rows_seen]) - self._rows_seen
-        self._raw_keys.update((row + self._rows_seen, raw_keys[row]) for row in new.tolist())
-        if len(self._raw_keys) > 2 * self._rows.size:
-            alive = np.unique(self._rows).tolist()
-            self._raw_keys = {row: self._raw_keys[row] for row in alive if row >= 0}
+
+class _KeysOfRows:
+    """The raw keys of rows that some query may still count among its nearest, by the row's number."""
+
+    def __init__(self) -> None:
+        self._old: dict[int, Any] = {}
+        self._starts: list[int] = []
+        self._blocks: list[Sequence[Any]] = []
+
+    def __getitem__(self, row: int) -> Any:
+        if row in self._old:
+            return self._old[row]
+        block = bisect_right(self._starts, row) - 1
+        return self._blocks[block][row - self._starts[block]]
+
+    def add(self, start: int, raw_keys: Sequence[Any]) -> None:
+        """Those of the rows from ``start`` on."""
+        self._starts.append(start)
+        self._blocks.append(raw_keys)
+
+    def forget_all_but(self, rows: Numbers) -> None:
+        """Lets go the others now and then: to pick single keys out of each block would cost more than they take."""
+        if sum(map(len, self._blocks)) > max(_KEYS_KEPT, rows.size):
+            self._old = {row: self[row] for row in np.unique(rows).tolist() if row >= 0}
+            self._starts, self._blocks = [], []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +227,14 @@ class _Block:
     places: Numbers | None
     """Where the vectors stood in the block, when some were left out."""
 
+    def scores(self, factors: Floats, part: slice, out: Floats | None = None) -> Floats:
+        """(q, n) products with the rows of ``part``: smaller is nearer."""
+        directions = self.directions[part]
+        scores = np.matmul(factors, directions.T, out=None if out is None else out[:, : len(directions)])
+        if self.squares is not None:
+            scores += self.squares[part]
+        return scores
+
     @classmethod
     def of(cls, vectors: Floats, distance: Distance) -> "_Block":
         squares = np.einsum("ij,ij->i", vectors, vectors)
@@ -201,8 +246,24 @@ class _Block:
         if not squares.all():
             places = np.flatnonzero(squares)
             vectors, squares = vectors[places], squares[places]
-        directions = vectors / np.sqrt(squares)[:, None]
+        are_unit = bool((np.abs(squares - 1) < _NEARLY_UNIT).all())
+        directions = vectors if are_unit else vectors / np.sqrt(squares)[:, None]
         return cls(vectors=vectors, directions=directions, squares=None, longest=longest, places=places)
+
+
+def _within(factors: Floats, block: _Block, limits: Floats) -> tuple[Numbers, Numbers, Floats]:
+    """Pairs of a query and a place in the block whose score is within the query's limit, with the score; by query."""
+    out = np.empty((len(factors), min(ROWS_A_PRODUCT, len(block.directions))), dtype=np.float32)
+    found: list[tuple[Numbers, Numbers, Floats]] = []
+    for start in range(0, len(block.directions), ROWS_A_PRODUCT):
+        scores = block.scores(factors, slice(start, start + ROWS_A_PRODUCT), out)
+        queries, places = np.divmod(np.flatnonzero(scores <= limits[:, None]), scores.shape[1])
+        found.append((queries, places + start, scores[queries, places]))
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    queries, places, reached = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(queries.astype(np.uint16), kind="stable")
+    return queries[order], places[order], reached[order]
 
 
 def _in_doubles(vectors: Floats, distance: Distance) -> Doubles:

@@ -16,6 +16,7 @@ from embedmig.types import Floats, Key, Slot
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _TRAILER = b"\xff\xff"
+_Message = bytes | bytearray | memoryview
 _SOME_PARAMETER = {"none": None}
 """psycopg undoubles the %% of a fragment only where there are parameters."""
 
@@ -85,30 +86,30 @@ def _number(slot: Slot) -> str:
         ) from None
 
 
-def _without_header(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+def _without_header(messages: Iterator[_Message]) -> Iterator[_Message]:
     """One row a message, as the protocol promises; the header stands before the first, the trailer comes last."""
-    first = bytes(next(messages))
+    first = memoryview(next(messages)).tobytes()
     assert first.startswith(_SIGNATURE), "COPY BINARY begins with its signature"
     (extension,) = struct.unpack_from(">i", first, len(_SIGNATURE) + 4)
     row = first[len(_SIGNATURE) + 8 + extension :]
-    return chain([row] if row else [], map(bytes, messages))
+    return chain([row] if row else [], messages)
 
 
-def _parse(messages: list[bytes], layout: np.dtype[np.void], slots: Sequence[Slot]) -> Block:
+def _parse(messages: Sequence[_Message], layout: np.dtype[np.void], slots: Sequence[Slot]) -> Block:
     width = layout.itemsize
     fixed = b"".join([message[:width] for message in messages])
     table = np.frombuffer(fixed, dtype=layout, count=len(fixed) // width)
     if len(table) != len(messages) or not _as_declared(table, slots):
         _refuse(messages, slots)
     vectors = [table[f"values{place}"].astype(np.float32, order="C") for place in range(len(slots))]
-    return Block(raw_keys=[message[width:] for message in messages], vectors=vectors)
+    return Block(raw_keys=[bytes(message[width:]) for message in messages], vectors=vectors)
 
 
 def _as_declared(table: npt.NDArray[np.void], slots: Sequence[Slot]) -> bool:
     return all((table[f"dimensions{place}"] == slot.model.dimensions).all() for place, slot in enumerate(slots))
 
 
-def _refuse(messages: list[bytes], slots: Sequence[Slot]) -> NoReturn:
+def _refuse(messages: Sequence[_Message], slots: Sequence[Slot]) -> NoReturn:
     """Finds the row whose vector is not as long as it should be. Raises DimensionError."""
     for message in messages:
         place = 2

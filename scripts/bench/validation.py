@@ -1,7 +1,11 @@
 """Exact search of validation, per slot, with the reading from Postgres in the clock, as a ratio to two others:
 
 (a) one exact SQL query per search, index scans off, on a sample of the queries;
-(b) faiss's IndexFlatIP over the same arrays, already loaded (pip install 'embedmig[bench]'; left out without it).
+(b) faiss's IndexFlatIP over the same arrays, already loaded (pip install 'embedmig[bench]'; left out without it), by one
+    thread and by as many as there are processors.
+
+Ours reads, sends and computes at once: where others keep the processors busy (load_before), it waits for its turn more
+often than one thread of faiss does.
 
     python scripts/bench/validation.py                                 # 1,000 queries x 100,000 rows, K = 100
     python scripts/bench/validation.py --rows 1000000 --queries 1000   # peak memory at a million rows
@@ -75,6 +79,7 @@ def measure(
         "queries": arguments.queries,
         "k": arguments.k,
         "placement": arguments.placement,
+        "load_before": round(os.getloadavg()[0], 1),
         "ours_s": round(ours, 2),
         "peak_mb_above_baseline": max(peak for _, peak in runs),
     }

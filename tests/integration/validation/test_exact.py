@@ -13,7 +13,7 @@ from embedmig.types import Distance, Floats, Maintainer, Placement, Slot
 from embedmig.validation import exact
 from embedmig.validation.exact import exact_top_k
 from embedmig.validation.pair import Pair, count_pair
-from embedmig.validation.running_top_k import Ranking
+from embedmig.validation.running_top_k import QUERIES_AT_ONCE, ROWS_A_PRODUCT, Ranking
 from tests.integration.validation.conftest import pair_of, texts_of, write
 from tests.support import NEW, OLD
 
@@ -233,7 +233,7 @@ def test_memory_bounds_a_block(memory_mb: int, queries: int) -> None:
         maintained_by=Maintainer.APP,
     )
     rows = exact.rows_at_once([slot], queries, memory_mb)
-    products = rows * min(queries, 1024) * 5
+    products = min(rows, ROWS_A_PRODUCT) * min(queries, QUERIES_AT_ONCE * exact.processors()) * 5
     two_blocks_as_sent_and_as_arrays = rows * 1536 * 4 * 4
     assert products + two_blocks_as_sent_and_as_arrays < memory_mb * 2**20
     assert rows >= 100
