@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,21 +40,26 @@ class Terminal:
             start_new_session=True,
         )
         os.close(there)
-        self.seen = ""
+        self._read = b""
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    @property
+    def seen(self) -> str:
+        """What came since the last answer, however the reads cut it."""
+        return re.sub(r"\s+", " ", self._read.decode(errors="replace"))
+
+    def wait_for(self, text: str, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             assert time.monotonic() < deadline, f"no {text!r} in:\n{self.seen}"
             if select.select([self._screen], [], [], 0.1)[0]:
                 try:
-                    self.seen += re.sub(r"\s+", " ", os.read(self._screen, 65536).decode())
+                    self._read += os.read(self._screen, 65536)
                 except OSError:
-                    assert text in self.seen, f"it ended without {text!r}:\n{self.seen}"
+                    raise AssertionError(f"it ended without {text!r}:\n{self.seen}") from None
 
     def answer(self, question: str, text: str) -> None:
         self.wait_for(question)
-        self.seen = ""
+        self._read = b""
         os.write(self._screen, text.encode() + b"\n")
 
     def interrupt(self, answer: str) -> None:
@@ -69,9 +74,27 @@ class Terminal:
         raise AssertionError(f"no {answer!r} in:\n{self.seen}")
 
     def end(self) -> int:
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=90)
         os.close(self._screen)
         return code
+
+
+OpenTerminal = Callable[[str], Terminal]
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path) -> Iterator[OpenTerminal]:
+    """Terminals in the test's folder, whose wizards do not outlive the test."""
+    opened: list[Terminal] = []
+
+    def open_one(url: str) -> Terminal:
+        opened.append(Terminal(url, tmp_path))
+        return opened[-1]
+
+    yield open_one
+    for terminal in opened:
+        terminal.process.kill()
+        terminal.process.wait()
 
 
 @pytest.fixture
@@ -85,9 +108,11 @@ def shop(bare_db: Database) -> Iterator[tuple[Database, Connection]]:
         yield bare_db, conn
 
 
-def test_the_wizard_registers_a_model_and_a_table(shop: tuple[Database, Connection], tmp_path: Path) -> None:
+def test_the_wizard_registers_a_model_and_a_table(
+    shop: tuple[Database, Connection], tmp_path: Path, open_terminal: OpenTerminal
+) -> None:
     db, conn = shop
-    terminal = Terminal(make_conninfo(db.url, password="secret"), tmp_path)
+    terminal = open_terminal(make_conninfo(db.url, password="secret"))
     terminal.wait_for("public.nokey.v vector(4): no primary key")
     terminal.wait_for("1 public.docs.embedding vector(32), text body")
     terminal.answer("Which column? [1]:", "")
@@ -113,10 +138,10 @@ def test_the_wizard_registers_a_model_and_a_table(shop: tuple[Database, Connecti
 
 
 def test_a_model_that_is_gone_is_declared_with_the_columns_dimensions(
-    shop: tuple[Database, Connection], tmp_path: Path
+    shop: tuple[Database, Connection], tmp_path: Path, open_terminal: OpenTerminal
 ) -> None:
     db, conn = shop
-    terminal = Terminal(db.url, tmp_path)
+    terminal = open_terminal(db.url)
     terminal.answer("Which column? [1]:", "")
     terminal.answer("[body]:", "")
     terminal.answer("Name of the collection [docs]:", "papers")
@@ -132,9 +157,11 @@ def test_a_model_that_is_gone_is_declared_with_the_columns_dimensions(
 
 
 @pytest.mark.parametrize("after", ["Which column? [1]:", "Go ahead? [Y/n]:"])
-def test_ctrl_c_at_a_question_changes_nothing(shop: tuple[Database, Connection], tmp_path: Path, after: str) -> None:
+def test_ctrl_c_at_a_question_changes_nothing(
+    shop: tuple[Database, Connection], tmp_path: Path, open_terminal: OpenTerminal, after: str
+) -> None:
     db, conn = shop
-    terminal = Terminal(db.url, tmp_path)
+    terminal = open_terminal(db.url)
     if after.startswith("Go"):
         terminal.answer("Which column? [1]:", "0")
     terminal.wait_for(after)
@@ -144,9 +171,11 @@ def test_ctrl_c_at_a_question_changes_nothing(shop: tuple[Database, Connection],
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_to_the_last_question_changes_nothing(shop: tuple[Database, Connection], tmp_path: Path) -> None:
+def test_no_to_the_last_question_changes_nothing(
+    shop: tuple[Database, Connection], tmp_path: Path, open_terminal: OpenTerminal
+) -> None:
     db, conn = shop
-    terminal = Terminal(db.url, tmp_path)
+    terminal = open_terminal(db.url)
     terminal.answer("Which column? [1]:", "0")
     terminal.answer("Go ahead? [Y/n]:", "n")
     terminal.wait_for("nothing was changed")
