@@ -25,6 +25,9 @@ _THERE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--queries-from-rows", type=click.IntRange(1), metavar="N", help="N rows' titles or first sentences: a proxy."
 )
+@click.option(
+    "--queries-from-shadow", is_flag=True, help="The texts of shadowed searches, where the application keeps them."
+)
 @click.option("--qrels", type=_FILE, help="Judgments in a file of their own: TREC's, or a table of query, key, grade.")
 @click.option(
     "--rows-as-queries", type=click.IntRange(1), metavar="N",
@@ -54,8 +57,8 @@ _THERE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @common_options
 def validate(
     ctx: Context, collection: str, queries: Path | None, queries_sql: str | None, queries_from_rows: int | None,
-    qrels: Path | None, rows_as_queries: int | None, by_document: str | None, cutoff: tuple[float, ...],
-    ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool,
+    queries_from_shadow: bool, qrels: Path | None, rows_as_queries: int | None, by_document: str | None,
+    cutoff: tuple[float, ...], ks: tuple[int, ...], check_indexes: bool, page: Path | None, no_texts: bool,
     pipeline: str | None, pipeline_sql: Path | None, until_decided: bool, worst: int,
 ) -> int:  # fmt: skip
     """May the new index serve? Compare both slots exactly, over the same rows, and say so in one sentence.
@@ -91,6 +94,7 @@ def validate(
             queries=queries,
             queries_sql=queries_sql,
             queries_from_rows=queries_from_rows,
+            queries_from_shadow=queries_from_shadow,
             qrels=qrels,
             options=options,
             settings=ctx.settings,

@@ -145,8 +145,11 @@ def _indexes(report: "ValidationReport") -> list[str]:
                 f"index {check.index} of {side.slot}: recall@10 against exact {check.recall.mean:.3f},"
                 f" p50 {check.p50_ms:.1f} ms, p95 {check.p95_ms:.1f} ms"
             )
-    if report.ef_search_to_keep_recall is not None:
-        lines.append(f"ef_search {report.ef_search_to_keep_recall} keeps today's recall")
+            points = ", ".join(f"{point.breadth}: {point.recall:.3f} ({point.p50_ms:.1f} ms)" for point in check.curve)
+            lines.append(f"  by {check.setting}: {points}")
+    for name, breadth in (("ef_search", report.ef_search_to_keep_recall), ("probes", report.probes_to_keep_recall)):
+        if breadth is not None:
+            lines.append(f"{name} {breadth} keeps today's recall")
     return ["", *lines] if lines else []
 
 

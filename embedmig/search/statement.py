@@ -28,6 +28,8 @@ class Shape(NamedTuple):
     columns: tuple[str, ...]
     ef_search: int | None
     exact: bool
+    probes: int | None = None
+    """How many of its lists an ivfflat index reads; None: as the role or the server has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,8 @@ def _settings(
         yield _set(f"{kind}.iterative_scan", sql.SQL("'relaxed_order'"))
     if kind == "hnsw" and shape.ef_search is not None:
         yield _set("hnsw.ef_search", sql.Literal(str(min(MAX_EF_SEARCH, max(wanted, shape.ef_search)))))
+    elif kind == "ivfflat" and shape.probes is not None:
+        yield _set("ivfflat.probes", sql.Literal(str(shape.probes)))
     elif kind == "hnsw" and wanted > DEFAULT_EF_SEARCH:
         # A larger value that the role or the server has set stays.
         at_least = sql.Literal(min(MAX_EF_SEARCH, wanted))

@@ -8,15 +8,18 @@ import numpy as np
 from psycopg import sql
 
 from embedmig.catalog.serving import Serving
-from embedmig.db import Connection
+from embedmig.db import Connection, Queries
 from embedmig.search.statement import Shape, Statement, compose
 from embedmig.types import Floats, Key, Slot
 from embedmig.validation.agreement import overlap_at
 from embedmig.validation.intervals import Estimate, estimate_mean
 from embedmig.validation.running_top_k import Ranking
 
+QUERIES = Queries(__package__, "approximate.sql")
+
 DEPTH = 10
 _EF_SEARCH = (40, 80, 160, 320, 640)
+_PROBES = (1, 2, 5, 10, 20, 50, 100, 200)
 _QUERIES_OF_CURVE = 100
 
 
@@ -24,10 +27,18 @@ _QUERIES_OF_CURVE = 100
 class CurvePoint:
     """What one breadth of search gives."""
 
-    ef_search: int
+    ef_search: int | None = None
+    """How many candidates HNSW keeps."""
+    probes: int | None = None
+    """How many of its lists ivfflat reads."""
     recall: float
     """Of the exact first ten, 0 to 1."""
     p50_ms: float
+
+    @property
+    def breadth(self) -> int:
+        """The one of the two that the index has."""
+        return self.ef_search or self.probes or 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +52,14 @@ class IndexCheck:
     p50_ms: float
     p95_ms: float
     curve: tuple[CurvePoint, ...]
-    """By rising ef_search; empty for an index that has none."""
+    """By rising breadth."""
+    kind: str = "hnsw"
+    """Or ivfflat."""
+
+    @property
+    def setting(self) -> str:
+        """What its breadth is called."""
+        return "probes" if self.kind == "ivfflat" else "ef_search"
 
 
 def check_index(
@@ -52,44 +70,56 @@ def check_index(
 
     ``conn`` is in no transaction: what a search sets is gone with its statement.
     """
-    statement = compose(serving, slot, _shape(slot, None))
+    statement = compose(serving, slot, _shape(slot))
     if statement.index is None:
         return None
     found, times = _search(conn, serving, statement, slot, queries)
     recalls = _recalls(found, exact)
     kind = next(index.kind for index in serving.indexes[slot.id] if index.name == statement.index)
-    curve = _curve(conn, serving, slot, queries, exact) if kind == "hnsw" else ()
     return IndexCheck(
         slot=slot.name,
         index=statement.index,
         recall=estimate_mean(recalls, confidence=confidence),
         p50_ms=float(np.quantile(times, 0.5)),
         p95_ms=float(np.quantile(times, 0.95)),
-        curve=curve,
+        curve=tuple(
+            _measure(conn, serving, slot, shape, queries[:_QUERIES_OF_CURVE], exact[:_QUERIES_OF_CURVE])
+            for shape in _shapes(conn, slot, statement.index, kind)
+        ),
+        kind=kind,
     )
 
 
 def breadth_to_keep_recall(source: IndexCheck, target: IndexCheck) -> int | None:
-    """The smallest ef_search at which the target's index finds as large a share as the source's does now; None when
-    none that was tried does."""
-    enough = [point.ef_search for point in target.curve if point.recall >= source.recall.mean]
+    """The smallest ef_search, or probes, at which the target's index finds as large a share as the source's does now;
+    None when none that was tried does."""
+    enough = [point.breadth for point in target.curve if point.recall >= source.recall.mean]
     return min(enough, default=None)
 
 
-def _curve(
-    conn: Connection, serving: Serving, slot: Slot, queries: Floats, exact: Sequence[Ranking]
-) -> tuple[CurvePoint, ...]:
-    some, points = slice(_QUERIES_OF_CURVE), []
-    for ef_search in _EF_SEARCH:
-        statement = compose(serving, slot, _shape(slot, ef_search))
-        found, times = _search(conn, serving, statement, slot, queries[some])
-        recall = float(np.mean(_recalls(found, exact[some])))
-        points.append(CurvePoint(ef_search=ef_search, recall=recall, p50_ms=float(np.quantile(times, 0.5))))
-    return tuple(points)
+def _shapes(conn: Connection, slot: Slot, index: str, kind: str) -> list[Shape]:
+    """The breadths that are tried, rising."""
+    if kind != "ivfflat":
+        return [_shape(slot)._replace(ef_search=breadth) for breadth in _EF_SEARCH]
+    row = conn.execute(QUERIES["index_lists"], {"schema": slot.schema, "name": index}).fetchone()
+    assert row is not None
+    return [_shape(slot)._replace(probes=breadth) for breadth in sorted({min(n, row["lists"]) for n in _PROBES})]
 
 
-def _shape(slot: Slot, ef_search: int | None) -> Shape:
-    return Shape(slot_id=slot.id, pinned=True, k=DEPTH, filter=None, columns=(), ef_search=ef_search, exact=False)
+def _measure(
+    conn: Connection, serving: Serving, slot: Slot, shape: Shape, queries: Floats, exact: Sequence[Ranking]
+) -> CurvePoint:
+    found, times = _search(conn, serving, compose(serving, slot, shape), slot, queries)
+    return CurvePoint(
+        ef_search=shape.ef_search,
+        probes=shape.probes,
+        recall=float(np.mean(_recalls(found, exact))),
+        p50_ms=float(np.quantile(times, 0.5)),
+    )
+
+
+def _shape(slot: Slot) -> Shape:
+    return Shape(slot_id=slot.id, pinned=True, k=DEPTH, filter=None, columns=(), ef_search=None, exact=False)
 
 
 def _search(

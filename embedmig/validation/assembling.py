@@ -73,7 +73,8 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
         cutoffs=tuple(_advise(pair, given, hits[0], hits[1], confidence) for given in options.cutoffs),
         detectable=analysis.plan_detectable(judged.weights.tolist(), queries.judged, confidence=confidence),
         by_document=options.by_document,
-        ef_search_to_keep_recall=_breadth(material.indexes),
+        ef_search_to_keep_recall=_breadth(material.indexes, "hnsw"),
+        probes_to_keep_recall=_breadth(material.indexes, "ivfflat"),
         results=tuple(analysis.list_results(judged, weighed.scores)),
         seconds=material.seconds,
         thresholds=thresholds_of(settings),
@@ -176,6 +177,8 @@ def _code(slot: Slot, cutoff: float) -> str:
             return f"{distance} <= {cutoff:.4g}"
 
 
-def _breadth(indexes: tuple[IndexCheck | None, IndexCheck | None]) -> int | None:
+def _breadth(indexes: tuple[IndexCheck | None, IndexCheck | None], kind: str) -> int | None:
     source, target = indexes
-    return None if source is None or target is None else breadth_to_keep_recall(source, target)
+    if source is None or target is None or target.kind != kind:
+        return None
+    return breadth_to_keep_recall(source, target)

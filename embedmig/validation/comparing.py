@@ -124,8 +124,8 @@ def _by_queries(
 ) -> Material:
     if query_set is None:
         raise UsageError(
-            "there is nothing to ask: give queries, --queries queries.jsonl (or --queries-sql, --queries-from-rows,"
-            " --rows-as-queries)"
+            "there is nothing to ask: give queries, --queries queries.jsonl (or --queries-sql, --queries-from-shadow,"
+            " --queries-from-rows, --rows-as-queries)"
         )
     if pipeline is not None:
         _refuse_on_part(conn, search.pair, settings)

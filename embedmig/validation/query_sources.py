@@ -1,4 +1,4 @@
-"""Queries out of the database: from a table by the user's SQL, from the corpus, or the stored vectors themselves."""
+"""Queries out of the database: by the user's SQL, from the shadow log, from the corpus, or the stored vectors."""
 
 import re
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from psycopg import errors as pg
 from psycopg import sql
 
+from embedmig.catalog.traffic import list_shadow_queries
 from embedmig.db import Connection
 from embedmig.db import identifiers as ident
 from embedmig.errors import RefusedError, UsageError
-from embedmig.types import Key
+from embedmig.types import Collection, Key
 from embedmig.validation.pair import Pair, sample_rows
 from embedmig.validation.queries import Query
 from embedmig.validation.query_files import query_from_fields
@@ -21,6 +22,7 @@ PROXY = (
 )
 
 _LONGEST = 300
+_MOST_SHADOWED = 10_000
 
 
 def queries_by_sql(conn: Connection, statement: str) -> list[Query]:
@@ -35,6 +37,23 @@ def queries_by_sql(conn: Connection, statement: str) -> list[Query]:
     except (pg.ProgrammingError, pg.DataError, pg.ReadOnlySqlTransaction) as exc:
         raise UsageError(f"the SQL for queries does not run: {exc.diag.message_primary or exc}") from exc
     return [query_from_fields(_plain(row), f"row {number} of the SQL", number) for number, row in enumerate(rows, 1)]
+
+
+def queries_from_shadow(conn: Connection, collection: Collection) -> tuple[list[Query], str]:
+    """The texts that searches were shadowed with, the most frequent ones where there are very many, each weighing as
+    often as it was asked; and what they are, for people. Raises RefusedError where none were kept."""
+    kept = list_shadow_queries(conn, collection, limit=_MOST_SHADOWED)
+    if not kept:
+        raise RefusedError(
+            f"no text of a shadowed query is kept for {collection.name}: searches keep them only where the application"
+            " says so, Searcher.connect(.., shadow=ShadowOptions(keep_texts=True)). Until then give queries, --queries"
+        )
+    queries = [
+        Query(text=one.text, id=str(number), label=one.label or None, weight=one.times)
+        for number, one in enumerate(kept, start=1)
+    ]
+    most = "the most frequent of " if len(kept) == _MOST_SHADOWED else ""
+    return queries, f"{most}the shadow log, {sum(one.times for one in kept):,} searches"
 
 
 def queries_from_corpus(conn: Connection, pair: Pair, count: int, *, seed: int) -> list[Query]:

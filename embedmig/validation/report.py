@@ -184,10 +184,13 @@ class ValidationReport:
     """The smallest true differences that so many queries were likely to show (power 0.8), known before the run."""
     by_document: str | None
     ef_search_to_keep_recall: int | None
+    """Of the new slot's index, to find as large a share as the old one's does now; None: none that was tried does."""
     results: tuple[QueryResult, ...]
     """Query by query, those that changed most first."""
     seconds: Mapping[str, float]
     """How long each step took."""
+    probes_to_keep_recall: int | None = None
+    """The same where the new slot's index is ivfflat."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """What the verdict was measured by."""
     sequential: Sequential | None = None

@@ -1,8 +1,8 @@
 """Exact search of validation, per slot, with the reading from Postgres in the clock, as a ratio to two others:
 
 (a) one exact SQL query per search, index scans off, on a sample of the queries;
-(b) faiss's IndexFlatIP over the same arrays, already loaded (pip install 'embedmig[bench]'; left out without it), by one
-    thread and by as many as there are processors.
+(b) faiss's IndexFlatIP over the same arrays, already loaded (pip install 'embedmig[bench]'; left out without it), by
+    one thread and by as many as there are processors.
 
 Ours reads, sends and computes at once: where others keep the processors busy (load_before), it waits for its turn more
 often than one thread of faiss does.

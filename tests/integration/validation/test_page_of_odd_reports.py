@@ -43,13 +43,16 @@ def test_both_indexes_with_their_latency_and_curve(
 ) -> None:
     migrated(120, Placement.COLUMN)
     conn.execute("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops)")
-    conn.execute("CREATE INDEX ON docs USING hnsw (embedding_v2 vector_cosine_ops)")
+    conn.execute("CREATE INDEX ON docs USING ivfflat (embedding_v2 vector_cosine_ops) WITH (lists = 5)")
     report = validate(db, "docs", queries=QUERIES)
     page = _page(db, tmp_path)
     for side in (report.source, report.target):
         assert side.index is not None
         assert f"{side.index.p95_ms:.1f} ms" in page
-        assert f"{side.slot} by ef_search" in page
+        assert f"{side.slot} by {side.index.setting}" in page
+    assert "v2 by probes" in page
+    assert report.probes_to_keep_recall in (1, 2, 5)
+    assert f"probes <b>{report.probes_to_keep_recall}</b>" in page
 
 
 def test_a_model_that_measures_by_distance(migrated: Migrated, db: Database, tmp_path: Path) -> None:

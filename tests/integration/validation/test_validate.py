@@ -15,6 +15,7 @@ from embedmig.catalog.migrations import get_migration
 from embedmig.catalog.models import update_model
 from embedmig.catalog.reports import newest_report
 from embedmig.catalog.slots import update_slot
+from embedmig.catalog.traffic import report_queries
 from embedmig.commands import validate
 from embedmig.db import Connection, Database, identifiers
 from embedmig.embedders.hashing import HashingEmbedder
@@ -295,6 +296,22 @@ def test_queries_from_the_corpus_are_titles_and_said_to_be_a_proxy(migrated: Mig
     assert [result.text for result in again.results] == [result.text for result in report.results]
 
 
+def test_queries_come_from_the_shadow_log_where_texts_are_kept(
+    migrated: Migrated, db: Database, conn: Connection, verb: Verb
+) -> None:
+    collection = migrated(60).collection
+    with pytest.raises(RefusedError, match="keep_texts=True"):
+        validate(db, "docs", queries_from_shadow=True)
+    assert verb("validate", "docs", "--queries-from-shadow")[0] == RefusedError.exit_code
+    kept = [("word1 thing2", "help", 3), ("word1  thing2", "help", 1), ("word1 thing2", "", 2), ("word3", "", 1)]
+    report_queries(conn, collection.id, [{"text": a, "label": b, "times": c} for a, b, c in kept])
+    report = validate(db, "docs", queries_from_shadow=True)
+    assert report.queries.origin == "the shadow log, 7 searches"
+    assert (report.queries.given, report.queries.distinct, report.queries.repeated) == (4, 3, 1)
+    weights = {(result.text, result.label): result.weight for result in report.results}
+    assert weights == {("word1 thing2", "help"): 4, ("word1 thing2", None): 2, ("word3", None): 1}
+
+
 def test_queries_come_from_one_place(migrated: Migrated, db: Database) -> None:
     migrated(20)
     with pytest.raises(UsageError, match="one place"):
@@ -373,7 +390,11 @@ def test_a_poor_index_shows_as_index_error_and_not_as_another_model(
     assert report.source.index is not None
     assert report.target.index is not None
     assert report.target.index.recall.high < report.source.index.recall.low
-    assert report.target.index.curve == ()
+    curve = report.target.index.curve
+    assert [point.probes for point in curve] == [1, 2, 5, 10, 20, 50, 100]
+    assert curve[0].recall < curve[3].recall < curve[-1].recall == 1.0
+    assert report.ef_search_to_keep_recall is None
+    assert report.probes_to_keep_recall in (20, 50, 100)
 
 
 def test_nothing_to_compare_is_refused(db: Database, conn: Connection) -> None:
