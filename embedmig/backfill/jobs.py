@@ -126,6 +126,7 @@ def _cut_chunks(conn: Connection, collection: Collection, slot: Slot, job_id: in
         "join_slot": ident.join_slot(collection, slot),
         "wants": ident.wants_vector(collection, "d"),
         "lacking": fragments.lacks_vector(slot),
+        "missing": ident.is_missing(slot),
     }
     values = {"slot_id": slot.id, "job_id": job_id, "chunk_rows": chunk_rows}
     conn.execute(QUERIES["cut_chunks"].format(**parts), values)

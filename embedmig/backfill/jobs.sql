@@ -26,20 +26,24 @@ UPDATE embedmig.backfill
 
 -- name: cut_chunks
 -- Chunks of %(chunk_rows)s rows each of those that lack a vector, in the order of the key: by rows, so that gaps in the
--- keys make no empty ones. Their position is random, and claims go by it.
+-- keys make no empty ones. Their position is random, and claims go by it; those with a row that has no vector at all
+-- come before those whose rows are bridged.
 WITH numbered AS (
-    SELECT {key_array} AS key, row_number() OVER (ORDER BY {keys}) AS place, count(*) OVER () AS total
+    SELECT {key_array} AS key, row_number() OVER (ORDER BY {keys}) AS place, count(*) OVER () AS total,
+           {missing} AS is_missing, count(*) FILTER (WHERE {missing}) OVER (ORDER BY {keys}) AS missing
       FROM {table} AS d {join_slot}
      WHERE {wants} AND {lacking}
        AND NOT EXISTS (SELECT FROM embedmig.failure f WHERE f.slot_id = %(slot_id)s AND f.key = {key_array})),
 edges AS (
-    SELECT key, place, total, lead(key) OVER (ORDER BY place) AS next_key, lead(place) OVER (ORDER BY place) AS next_place
+    SELECT key, place, total, lead(key) OVER (ORDER BY place) AS next_key, lead(place) OVER (ORDER BY place) AS next_place,
+           missing, is_missing, lead(missing) OVER (ORDER BY place) AS next_missing
       FROM numbered
      WHERE (place - 1) %% %(chunk_rows)s = 0 OR place %% %(chunk_rows)s = 0 OR place = total)
-INSERT INTO embedmig.chunk (slot_id, backfill_id, first_key, last_key, row_count)
+INSERT INTO embedmig.chunk (slot_id, backfill_id, first_key, last_key, row_count, position)
 SELECT %(slot_id)s, %(job_id)s, key,
        CASE WHEN place = total OR %(chunk_rows)s = 1 THEN key ELSE next_key END,
-       CASE WHEN place = total OR %(chunk_rows)s = 1 THEN 1 ELSE next_place - place + 1 END
+       CASE WHEN place = total OR %(chunk_rows)s = 1 THEN 1 ELSE next_place - place + 1 END,
+       random() - (is_missing OR place < total AND %(chunk_rows)s > 1 AND next_missing > missing)::int
   FROM edges WHERE (place - 1) %% %(chunk_rows)s = 0;
 
 -- name: set_planned

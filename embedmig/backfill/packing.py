@@ -59,8 +59,9 @@ def vector_field(vectors: Floats, vector_type: str) -> Block:
         number = np.dtype(">f2" if vector_type == "halfvec" else ">f4")
         head = struct.pack(">hh", dimensions, 0)
         body = np.ascontiguousarray(vectors, dtype=number).view(np.uint8).reshape(rows, dimensions * number.itemsize)
+    head = struct.pack(">i", len(head) + body.shape[1]) + head
     heads = np.broadcast_to(np.frombuffer(head, dtype=np.uint8), (rows, len(head)))
-    return _with_length(np.concatenate([heads, body], axis=1))
+    return np.concatenate([heads, body], axis=1)
 
 
 def pack_array(element_oid: int, values: Sequence[bytes]) -> bytes:

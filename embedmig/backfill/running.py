@@ -216,7 +216,7 @@ class _Run:
         counted = outcome in ("done", "part", "unfinished", "budget")
         with self._connect() as conn:
             self.meter.read(conn, self.slots, outcome, stats=self.stats)
-            outcomes = sum_up_slots(conn, self.collection, self.slots) if counted else ()
+            outcomes = sum_up_slots(conn, self.collection, self.slots, self.settings) if counted else ()
             spent = fetch_spent(conn, self.slots)
         last = self.meter.last
         return ReembedResult(

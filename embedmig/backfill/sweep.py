@@ -17,6 +17,12 @@ def sweep(conn: Connection, collection: Collection, slot: Slot) -> int:
     return _run(conn, "queue_stale", collection, slot) + _run(conn, "queue_orphans", collection, slot)
 
 
+def queue_missing(conn: Connection, collection: Collection, slot: Slot) -> int:
+    """Queues rows with text and no vector that are not queued: before those of a slot that was bridged are replaced.
+    Gives how many."""
+    return _run(conn, "queue_missing", collection, slot)
+
+
 def _run(conn: Connection, name: str, collection: Collection, slot: Slot) -> int:
     parts: dict[str, sql.Composable] = {
         "table": ident.table(collection),
@@ -25,6 +31,7 @@ def _run(conn: Connection, name: str, collection: Collection, slot: Slot) -> int
         "key_array": ident.key_array(collection, "d"),
         "join_slot": ident.join_slot(collection, slot),
         "wants": ident.wants_vector(collection, "d"),
+        "missing": ident.is_missing(slot),
         "stale": ident.is_stale(collection, slot),
         "unwanted": fragments.is_unwanted(collection, slot),
         "gone": fragments.vectors_without_row(collection, slot),

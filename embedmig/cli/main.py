@@ -22,6 +22,7 @@ VERBS = (
     "audit",
     "plan",
     "expand",
+    "bridge",
     "reembed",
     "failures",
     "jobs",

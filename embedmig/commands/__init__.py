@@ -23,6 +23,7 @@ _WHERE = {
     "expand_undo": "slots",
     "handover": "slots",
     "handover_undo": "slots",
+    "bridge": "bridging",
     "reembed": "backfills",
     "failures_list": "backfills",
     "failures_retry": "backfills",
