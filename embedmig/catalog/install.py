@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 
 from embedmig.db import Connection, Database
-from embedmig.db.connection import require_server
+from embedmig.db.connection import driver_errors, require_server
 from embedmig.errors import ControlSchemaError, DatabaseError
 
 
@@ -20,7 +20,7 @@ def alembic_ini() -> Path:
 def install(db: Database) -> str:
     """Brings the control schema to the newest revision and gives its name. Repeating it changes nothing.
 
-    Raises UnsupportedError for a server or pgvector that is too old, before anything is made.
+    Raises UnsupportedError for a server or pgvector that is too old, before anything is made; PrivilegeError.
     """
     from alembic import command
     from alembic.config import Config
@@ -29,9 +29,11 @@ def install(db: Database) -> str:
 
     with db.connect() as conn:
         require_server(conn)
+        if installed_revision(conn) == newest_revision():
+            return newest_revision()
     config = Config(str(alembic_ini()))
     engine = create_engine("postgresql+psycopg://", creator=_creator(db), poolclass=NullPool)
-    with engine.connect() as connection:
+    with driver_errors(), engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return newest_revision()

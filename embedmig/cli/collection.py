@@ -1,6 +1,8 @@
 """embedmig collection add|list|show"""
 
 import csv
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -68,6 +70,13 @@ def add(
 def read_names(text: str) -> list[str]:
     """``title,body`` as a list; a name that holds a comma stands in double quotes, as in CSV."""
     return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+
+
+def write_names(names: Sequence[str]) -> str:
+    """What ``read_names`` reads."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(names)
+    return written.getvalue()
 
 
 @collection.command("list")

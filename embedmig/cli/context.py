@@ -1,8 +1,9 @@
 """What every verb's command line shares: the settings, the database, and how results are shown."""
 
 import functools
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from embedmig.settings import Settings
 
 T = TypeVar("T")
+
+_UNBROKEN = 10_000
+"""Columns, where nobody watches: what a program reads, or a file keeps, is broken nowhere."""
 
 
 class Context:
@@ -57,10 +61,12 @@ class Context:
 
     @functools.cached_property
     def console(self) -> "Console":
-        """For people, on standard output."""
+        """For people, on standard output; as wide as what is printed where that is no terminal."""
         from rich.console import Console
 
-        return Console(highlight=False)
+        watched = sys.stdout.isatty() or "COLUMNS" in os.environ
+        # emoji: a name such as a:snake:b is printed as it is.
+        return Console(highlight=False, emoji=False, width=None if watched else _UNBROKEN)
 
     @property
     def is_terminal(self) -> bool:
@@ -81,9 +87,9 @@ class Context:
         else:
             from rich.text import Text
 
-            rendered = render(result)
-            # What is to be copied comes as Text (verbatim.py): broken at the terminal's width it would not run.
-            self.console.print(rendered, soft_wrap=isinstance(rendered, Text))
+            for part in _parts(render(result)):
+                # What is to be copied comes as Text (verbatim.py): broken at the terminal's width it would not run.
+                self.console.print(part, soft_wrap=isinstance(part, Text))
 
     def say(self, line: str) -> None:
         """A line for people; silent with ``--json``."""
@@ -91,6 +97,21 @@ class Context:
             from rich.markup import escape
 
             self.console.print(escape(line))
+
+
+def _parts(rendered: "RenderableType") -> "Iterator[RenderableType]":
+    """What stands one under the other, one by one; cells of tables that are too long are broken and not cut."""
+    from rich.console import Group
+    from rich.table import Table
+
+    if isinstance(rendered, Group):
+        for part in rendered.renderables:
+            yield from _parts(part)
+        return
+    if isinstance(rendered, Table):
+        for column in rendered.columns:
+            column.overflow = "fold"
+    yield rendered
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ def demo(ctx: Context, interactive: bool, fresh: bool) -> None:
         click.pause("\n   Press any key for the next step ... ")
 
     folder: Path = ctx.settings.data_dir
-    console = Console(quiet=True) if ctx.as_json else ctx.console
+    console = Console(quiet=ctx.as_json, highlight=False)
     figures = run_demo(
         console, folder, fresh=fresh, wait=wait if interactive else lambda: None, watched=ctx.is_terminal
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedmig.cli.context import Context, common_options
+from embedmig.cli.verbatim import verbatim
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,5 +38,5 @@ def _table(result: "Doctor") -> "RenderableType":
         table.add_row(f"[{colours[level]}]{level}[/]", escape(finding.check), said)
     if not result.grants:
         return table
-    lines = "\n".join(f"  {escape(grant)};" for grant in result.grants)
-    return Group(table, "", "A role that only searches needs, and no more:", lines)
+    grants = verbatim([f"  {grant};" for grant in result.grants])
+    return Group(table, "", "A role that only searches needs, and no more:", grants)

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedmig.cli.context import Context, collection_argument, common_options
+from embedmig.cli.verbatim import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.console import RenderableType
 
     from embedmig.commands.indexing import Indexed
     from embedmig.schema.index_building import IndexProgress
@@ -83,7 +86,8 @@ class _Watch:
             click.echo(dumps(progress), err=True)
 
 
-def _built(result: "Indexed") -> str:
+def _built(result: "Indexed") -> "RenderableType":
+    from rich.console import Group
     from rich.markup import escape
 
     from embedmig.cli.sizes import print_bytes
@@ -99,7 +103,7 @@ def _built(result: "Indexed") -> str:
     if result.checks_validated:
         lines.append(f"- {result.checks_validated} checks validated")
     lines += [f"- {escape(note)}" for note in i.notes]
-    lines += [f"  {escape(statement)}" for statement in i.statements]
     if result.revision is not None:
         lines.append(f"- {escape(str(result.revision))} says the same for your other databases")
-    return "\n".join(lines)
+    statements = [verbatim([f"  {statement}" for statement in i.statements])] if i.statements else []
+    return Group("\n".join(lines), *statements)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedmig.cli.context import Context, common_options
+from embedmig.cli.verbatim import verbatim
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -107,6 +108,7 @@ def init(
 
 
 def _shown(result: "Initialised") -> "RenderableType":
+    from rich.console import Group
     from rich.markup import escape
 
     came = {None: "installed", result.revision: "is there and up to date"}
@@ -126,18 +128,25 @@ def _shown(result: "Initialised") -> "RenderableType":
         lines += ["next:", f"  embedmig audit {c.name}", "  embedmig model add NAME@REVISION --provider ..."]
         lines.append(f"  embedmig plan {c.name} --to NAME@REVISION")
         return "\n".join(lines)
-    return "\n".join([*lines, *_next(result.candidates)])
+    return Group("\n".join(lines), verbatim(_next(result.candidates)))
 
 
 def _next(candidates: "tuple[Candidate, ...]") -> list[str]:
-    from rich.markup import escape
+    import shlex
+
+    from embedmig.cli.collection import write_names
+    from embedmig.schema.registering import may_be_name
 
     free = [candidate for candidate in candidates if not candidate.registered_as and not candidate.problem]
     if not free:
         return ["no table with a vector column is waiting to be registered"]
     lines = ["next: register the model that made the vectors, then the table"]
     for candidate in free[:5]:
-        text = ",".join(candidate.text) or "COLUMNS"
-        add = f"embedmig collection add --table '{candidate.table}' --text '{text}' --embedding '{candidate.embedding}'"
-        lines += ["  embedmig model add NAME@REVISION --provider ...", escape(f"  {add} --model NAME@REVISION")]
+        text = write_names(candidate.text) or "COLUMNS"
+        places = {"--table": candidate.table, "--text": text, "--embedding": candidate.embedding}
+        add = " ".join(f"{option} {shlex.quote(value)}" for option, value in places.items())
+        lines += [
+            "  embedmig model add NAME@REVISION --provider ...",
+            f"  embedmig collection add {'' if may_be_name(candidate.name) else 'NAME '}{add} --model NAME@REVISION",
+        ]
     return lines

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedmig.cli.collection import read_names, write_names
+
 if TYPE_CHECKING:
     from embedmig.cli.context import Context
     from embedmig.commands.setup import Candidate
@@ -65,7 +67,8 @@ def _ask_table(ctx: "Context", candidates: "list[Candidate]") -> "Candidate | No
             why = candidate.problem or f"registered as {candidate.registered_as}"
             ctx.say(f"     {candidate.table}.{candidate.embedding} {candidate.type}: {why}")
     for number, candidate in enumerate(free, start=1):
-        ctx.say(f"  {number}  {candidate.table}.{candidate.embedding} {candidate.type}, text {_names(candidate.text)}")
+        place = f"{candidate.table}.{candidate.embedding} {candidate.type}"
+        ctx.say(f"  {number}  {place}, text {write_names(candidate.text)}")
     if not free:
         ctx.say("No table with a vector column is waiting to be registered: only the control schema is installed.\n")
         return None
@@ -75,11 +78,9 @@ def _ask_table(ctx: "Context", candidates: "list[Candidate]") -> "Candidate | No
 
 
 def _ask_collection(ctx: "Context", db: "Database", url: str | None, candidate: "Candidate") -> Answers:
-    from embedmig.cli.collection import read_names
-
     text = click.prompt(
         "Text columns that the vectors were made from",
-        default=_names(candidate.text) or None,
+        default=write_names(candidate.text) or None,
         value_proc=lambda given: _checked_text(db, candidate.table, read_names(given)),
     )
     name = click.prompt(
@@ -151,7 +152,7 @@ def _say_what_follows(ctx: "Context", answers: Answers) -> None:
         ctx.say(f"- model {answers.model}, {loaded}")
     if answers.table is not None:
         ctx.say(
-            f"- collection {answers.name}: {answers.table}, text {_names(answers.text)}, {answers.embedding} by"
+            f"- collection {answers.name}: {answers.table}, text {write_names(answers.text)}, {answers.embedding} by"
             f" {answers.model}"
         )
 
@@ -205,7 +206,3 @@ def _known_models(db: "Database", dimensions: int | None) -> list[str]:
         if not is_installed(conn):
             return []
         return [model.key for model in list_models(conn) if model.dimensions == dimensions]
-
-
-def _names(names: Sequence[str]) -> str:
-    return ",".join(f'"{name}"' if "," in name else name for name in names)

@@ -148,6 +148,20 @@ def translated_errors() -> Iterator[None]:
         raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
 
 
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """The same for what goes through SQLAlchemy, which wraps the driver's errors."""
+    from sqlalchemy.exc import DBAPIError
+
+    with translated_errors():
+        try:
+            yield
+        except DBAPIError as exc:
+            if exc.orig is None:
+                raise DatabaseError(str(exc)) from exc
+            raise exc.orig from exc
+
+
 def _primary(exc: psycopg.Error) -> str:
     text = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
     return text.splitlines()[0]

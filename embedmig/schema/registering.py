@@ -89,10 +89,15 @@ def design_registration(
     return Registration(collection=collection, slot=slot, facts=facts, notes=tuple(notes))
 
 
+def may_be_name(text: str) -> bool:
+    """Whether a collection may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def choose_name(name: str | None, facts: TableFacts) -> str:
     """The collection's name; the table's own where none was given. Raises UsageError for one that cannot be."""
     chosen = facts.name.table if name is None else name
-    if not _NAME.fullmatch(chosen):
+    if not may_be_name(chosen):
         given = "the table's name" if name is None else "a collection's name"
         raise UsageError(
             f"{chosen!r} cannot be {given if name else 'the collection'}: lower-case letters, digits and _, not a digit"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmig.catalog.install import alembic_ini
-from embedmig.db.connection import translated_errors
-from embedmig.errors import DatabaseError, LockedError, RefusedError, UsageError
+from embedmig.db.connection import driver_errors
+from embedmig.errors import LockedError, RefusedError, UsageError
 from embedmig.schema.autogenerate import include_object
 from embedmig.settings import Settings
 
@@ -156,7 +156,7 @@ def run_revision(revision: Revision, settings: Settings) -> None:
     config, _ = _open(revision.ini)
     for attempt in range(1, settings.lock_attempts + 1):
         try:
-            with _driver_errors(), _command_errors(revision.ini):
+            with driver_errors(), _command_errors(revision.ini):
                 command.upgrade(config, revision.id)
             return
         except LockedError as exc:
@@ -206,7 +206,7 @@ def _current_heads(config: "Config", script: "ScriptDirectory", ini: Path) -> tu
         found.append(context.get_current_heads())
         return []
 
-    with _driver_errors(), _command_errors(ini), EnvironmentContext(config, script, fn=look, dont_mutate=True):
+    with driver_errors(), _command_errors(ini), EnvironmentContext(config, script, fn=look, dont_mutate=True):
         script.run_env()
     return found[0] if found else ()
 
@@ -227,17 +227,3 @@ def _render(context: Any, operations: Sequence["MigrateOperation"]) -> str:
 
 def _indented(text: str) -> str:
     return text.replace("\n", "\n    ")
-
-
-@contextmanager
-def _driver_errors() -> Iterator[None]:
-    """The driver's error that SQLAlchemy wrapped, as ours."""
-    from sqlalchemy.exc import DBAPIError
-
-    with translated_errors():
-        try:
-            yield
-        except DBAPIError as exc:
-            if exc.orig is None:
-                raise DatabaseError(str(exc)) from exc
-            raise exc.orig from exc

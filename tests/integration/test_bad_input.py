@@ -1,10 +1,12 @@
 """What a clumsy hand does wrong, at every verb: one sentence, the right exit code, nothing done, JSON where asked."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+import psycopg
 import pytest
 
 from embedmig.catalog.install import newest_revision
@@ -123,3 +125,71 @@ def test_the_newest_revision_is_alembics_own() -> None:
     from embedmig.catalog.install import known_revisions
 
     assert newest_revision() == known_revisions()[0]
+
+
+LONG = 'My ":snake:" table [b]with[/b] a name that goes on and on and on and on'
+"""As long as Postgres takes, with what terminals and markup languages take for theirs."""
+
+
+@pytest.fixture(scope="module")
+def long_names(server_url: str, template: str) -> Iterator[Database]:
+    with copied_database(server_url, template) as db:
+        with db.connect() as conn:
+            make_docs(conn, 3, table=LONG[:63], schema="Odd, Schema", key=[("the whole and only key", "text")])
+        yield db
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120", None])
+@pytest.mark.parametrize("line", [["collection", "list"], ["collection", "show", "docs"], ["status"], ["doctor"]])
+def test_names_are_printed_whole_however_wide_the_terminal(
+    line: list[str],
+    columns: str | None,
+    long_names: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    run([*line, "--database-url", long_names.url])
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    if columns is None:
+        assert f"Odd, Schema.{LONG[:63]}" in printed
+    else:
+        # Broken over lines of a cell, whose neighbours stand between: word by word.
+        assert all(word in printed for word in LONG[:63].split())
+        assert max(map(len, printed.splitlines())) <= int(columns) or line == ["doctor"]
+
+
+def test_what_init_says_to_type_can_be_typed(
+    server_url: str, template: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with copied_database(server_url, template) as db:
+        with db.connect() as conn:
+            conn.execute('CREATE TABLE "it\'s a ""table" ("a, b" text, "embed ding" vector(16), id int PRIMARY KEY)')
+        model = ["old@1", "--provider", "hashing", "--option", "dimensions=16"]
+        assert run(["model", "add", *model, "--database-url", db.url]) == 0
+        assert run(["init", "--database-url", db.url]) == 0
+        (add,) = [text for text in capsys.readouterr().out.splitlines() if "collection add" in text]
+        verb, *arguments = shlex.split(add)
+        assert verb == "embedmig"
+        typed = [{"NAME": "tables", "NAME@REVISION": "old@1"}.get(argument, argument) for argument in arguments]
+        assert run([*typed, "--database-url", db.url]) == 0, capsys.readouterr().err
+
+
+def test_init_by_a_role_that_may_make_no_schema_is_a_privilege_that_is_missing(
+    server_url: str, complaint: Complaint
+) -> None:
+    with copied_database(server_url, "template1") as db:
+        with db.connect() as conn:
+            conn.execute("CREATE EXTENSION vector")
+            conn.execute("DROP ROLE IF EXISTS reads_only")
+            conn.execute("CREATE ROLE reads_only LOGIN")
+        reader = Database(psycopg.conninfo.make_conninfo(db.url, user="reads_only"))
+        code, said = complaint(["init"], reader)
+        assert (code, said["error"]) == (3, "PrivilegeError")
+        assert "permission denied for database" in said["message"]
+        with db.connect() as conn:
+            conn.execute("DROP ROLE reads_only")

@@ -43,7 +43,7 @@ def test_without_flags_it_installs_and_says_what_is_next(init: Verb, bare: Datab
     code, printed = init()
     assert code == 0, printed
     assert "control schema embedmig installed" in printed
-    assert "collection add --table 'public.docs' --text 'body,title' --embedding 'embedding' --model" in printed
+    assert "collection add --table public.docs --text body,title --embedding embedding --model" in printed
     with bare.connect() as conn:
         assert is_installed(conn)
         assert list_collections(conn) == []

@@ -220,7 +220,8 @@ def test_a_large_table_is_sampled_and_says_about(docs: Connection) -> None:
     assert set(sample_texts(docs, collection, 100_000, 50)) <= {"1", *(f"Title {n}" for n in range(20))}
     told = forecast_embedding(docs, collection, NEW, load_embedder(NEW), RateLimits(), rows=100_000, measure=False)
     assert told.sample_texts == 400
-    assert told.tokens == pytest.approx(50_000, rel=0.1)
+    # 400 of them, half with a text: five standard errors are a quarter.
+    assert told.tokens == pytest.approx(50_000, rel=0.25)
 
 
 def test_with_a_migration_open_it_tells_why_expand_would_refuse(db: Database, docs: Connection, verb: Verb) -> None:
@@ -240,7 +241,7 @@ def test_a_model_that_is_gone_or_the_one_there_is_or_unknown_is_refused(db: Data
     with pytest.raises(RefusedError, match="new@1 is gone"):
         _plan(db)
     add_model(docs, replace(WIDE, name="huge", dimensions=20_000, options={"dimensions": 20_000}), None)
-    with pytest.raises(UnsupportedError, match="pgvector stores 16000 at most"):
+    with pytest.raises(UnsupportedError, match="pgvector stores 16,000 at most"):
         _plan(db, "huge@1")
 
 

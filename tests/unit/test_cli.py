@@ -68,6 +68,11 @@ def test_wrong_usage_is_json_for_machines_too(wrong: list[str], capsys: pytest.C
     assert said["message"]
 
 
+def test_an_argument_that_is_no_text_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "\udcff", "--json", "--database-url", "postgresql://127.0.0.1:1/none"]) == 2
+    assert "not written in UTF-8" in json.loads(capsys.readouterr().out)["message"]
+
+
 def test_a_uuid_is_printed_whole_however_narrow_the_terminal() -> None:
     from rich.console import Console
 
