@@ -83,23 +83,24 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     verbose = "-v" in arguments or "--verbose" in arguments
     try:
+        _refuse_strange_bytes(arguments)
         result = embedmig.main(arguments, prog_name="embedmig", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as exc:
         click.echo(exc.format_message())
         return EmbedmigExit.USAGE
     except click.ClickException as exc:
         if as_json:
-            _complain(exc.format_message(), "UsageError", EmbedmigExit.USAGE, as_json=True)
+            _complain(exc.format_message(), "UsageError", EmbedmigExit.USAGE, True)
         else:
             exc.show()
         return EmbedmigExit.USAGE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("embedmig: interrupted; what was finished is kept, run it again to go on", err=True)
+        _complain("interrupted; what was finished is kept, run it again to go on", "Interrupted", INTERRUPTED, as_json)
         return INTERRUPTED
     except EmbedmigError as exc:
         if verbose:
             traceback.print_exc()
-        _complain(str(exc), type(exc).__name__, exc.exit_code, as_json=as_json)
+        _complain(str(exc), type(exc).__name__, exc.exit_code, as_json)
         return exc.exit_code
     except SystemExit:
         # How click ends when the reader of our output goes away, as head does. Its exit code 1 would read as a check
@@ -109,9 +110,18 @@ def run(arguments: list[str]) -> int:
         if verbose:
             traceback.print_exc()
         said = f"unexpected {type(exc).__name__}: {exc} (run it with -v for the traceback)"
-        _complain(said, type(exc).__name__, EmbedmigExit.FAILED, as_json=as_json)
+        _complain(said, type(exc).__name__, EmbedmigExit.FAILED, as_json)
         return EmbedmigExit.FAILED
     return result if isinstance(result, int) else 0
+
+
+def _refuse_strange_bytes(arguments: list[str]) -> None:
+    """Bytes of a command line that are no text arrive as lone surrogates, which no database takes."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"the argument {argument!a} is not written in UTF-8") from None
 
 
 class EmbedmigExit:
@@ -121,7 +131,7 @@ class EmbedmigExit:
     FAILED = 3
 
 
-def _complain(message: str, kind: str, code: int, *, as_json: bool) -> None:
+def _complain(message: str, kind: str, code: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": kind, "message": message, "exit_code": code}))
     else:
