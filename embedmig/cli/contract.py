@@ -61,6 +61,8 @@ def _ask(ctx: Context, planned: "Contracted", *, only_retire: bool) -> None:
     """A person says yes to what cannot be undone; where nobody watches, --yes must say it."""
     if not ctx.can_ask:
         raise click.UsageError("contract cannot be undone: say --yes, or look first, --dry-run")
+    for line in planned.noticed:
+        ctx.say(f"  look first: {line}")
     for line in planned.breaks:
         ctx.say(f"  the renamed column breaks: {line}")
     if planned.save_command is not None and not only_retire:
@@ -78,6 +80,7 @@ def _describe(result: "Contracted", *, dry_run: bool, only_retire: bool) -> "Tex
         lines.append(f"to have the old index again{about}:")
         lines += [f"  {command}" for command in result.rebuild_commands]
     lines += [f"the renamed column breaks: {line}" for line in result.breaks]
+    lines += [f"look first: {line}" for line in result.noticed if dry_run]
     if result.revision is not None:
         lines.append(f"{result.revision} says the same for your other databases; here it changes nothing")
     return verbatim(lines)

@@ -1,6 +1,6 @@
 """contract and detach: the end of a migration, and the end of embedmig on a table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedmig.catalog import migrations, slots
@@ -8,7 +8,7 @@ from embedmig.catalog.collections import get_collection
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError
 from embedmig.schema import contracting, detaching, matching, revisions
-from embedmig.schema.contract_gates import drop_gates, guard_gates, retire_gates, traffic_gates
+from embedmig.schema.contract_gates import drop_gates, guard_gates, retire_gates, scans_noticed, traffic_gates
 from embedmig.schema.contracting import Ending
 from embedmig.settings import Settings, load_settings
 from embedmig.types import Collection, Slot
@@ -28,6 +28,8 @@ class Contracted:
     """What stands in the way; of a dry run only, or the steps would not have been taken."""
     forced: tuple[str, ...]
     """The gates of time that ``force`` opened."""
+    noticed: tuple[str, ...]
+    """What refuses nothing and is worth a look first: someone may still read the source."""
     retire_sql: tuple[str, ...]
     drop_sql: tuple[str, ...]
     save_command: str | None
@@ -88,11 +90,13 @@ def contract(
         gates = list(dict.fromkeys(gates))
         refusals = [gate.why for gate in gates if not (force and gate.of_time)]
         forced = tuple(gate.name for gate in gates if force and gate.of_time)
+        noticed = tuple(scans_noticed(conn, found, ending.source, chosen.quiet_hours))
         if dry_run:
-            return _contracted(conn, ending, refusals=tuple(refusals), forced=forced)
+            return _contracted(conn, ending, refusals=tuple(refusals), forced=forced, noticed=noticed)
         if refusals:
             raise RefusedError(f"{found.name} cannot be contracted: " + "; ".join(refusals))
-        return _end(conn, ending, only_retire=only_retire, forced=forced, why=why, settings=chosen)
+        ended = _end(conn, ending, only_retire=only_retire, forced=forced, why=why, settings=chosen)
+        return replace(ended, noticed=noticed)
 
 
 def detach(
@@ -158,6 +162,7 @@ def _contracted(
     done: tuple[str, ...] = (),
     refusals: tuple[str, ...] = (),
     forced: tuple[str, ...] = (),
+    noticed: tuple[str, ...] = (),
     revision: Path | None = None,
 ) -> Contracted:
     return Contracted(
@@ -167,6 +172,7 @@ def _contracted(
         done=done,
         refusals=refusals,
         forced=forced,
+        noticed=noticed,
         retire_sql=ending.retire_sql,
         drop_sql=ending.drop_sql,
         save_command=None if ending.keep_source else ending.save_command,
@@ -186,6 +192,7 @@ def _nothing_to_do(conn: Connection, collection: Collection) -> Contracted:
         done=(),
         refusals=(),
         forced=(),
+        noticed=(),
         retire_sql=(),
         drop_sql=(),
         save_command=None,

@@ -78,6 +78,22 @@ def traffic_gates(conn: Connection, collection: Collection, source: Slot, quiet_
     return [Gate(name="traffic", why=why, of_time=True)]
 
 
+def scans_noticed(conn: Connection, collection: Collection, source: Slot, quiet_hours: float) -> list[str]:
+    """Which index of the source was scanned lately though nothing is routed there: the application's own SQL is in no
+    count. It closes no gate, since shadow reads and ``validate`` scan too."""
+    full_since = routes.full_since(conn, collection.group)
+    if full_since is None:
+        return []
+    since = max(full_since, datetime.now(UTC) - timedelta(hours=quiet_hours))
+    slot = {"schema": source.schema, "table": source.table, "column": source.vector_column}
+    return [
+        f"index {row['name']} was scanned at {row['scanned_at']:%Y-%m-%d %H:%M %Z}, though the route is at 100 since"
+        f" {full_since:%Y-%m-%d %H:%M %Z}: by SQL of your own that names {source.vector_column}, by shadow reads or by"
+        " validate; searches that follow the route do not"
+        for row in conn.execute(QUERIES["scanned_indexes"], {**slot, "since": since})
+    ]
+
+
 def guard_gates(conn: Connection, collection: Collection) -> list[Gate]:
     """Somebody writes vectors of another model: which one, and into which column, is to be known before any goes."""
     return [

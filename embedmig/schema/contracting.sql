@@ -2,6 +2,18 @@
 SELECT count(*) AS writes FROM embedmig.pending
  WHERE slot_id = %(slot_id)s AND kind = 'a' AND queued_at > clock_timestamp() - make_interval(days => %(days)s);
 
+-- name: scanned_indexes
+-- Indexes over the slot's vectors that were scanned since; the server says so from PostgreSQL 16 on.
+SELECT i.relname AS name, (to_jsonb(u) ->> 'last_idx_scan')::timestamptz AS scanned_at
+  FROM pg_attribute a
+  JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+   AND d.classid = 'pg_class'::regclass
+  JOIN pg_stat_user_indexes u ON u.indexrelid = d.objid
+  JOIN pg_class i ON i.oid = d.objid
+ WHERE a.attrelid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AND a.attname = %(column)s
+   AND (to_jsonb(u) ->> 'last_idx_scan')::timestamptz > %(since)s
+ ORDER BY 1;
+
 -- name: retire_work
 -- Nobody embeds for the slot any more. Chunks first: a worker holds its own while it writes. What tells of the
 -- application's writes stays, for the guard before the drop.

@@ -1,5 +1,6 @@
 """contract: the gates, its two steps, and what is left of each kind of source and target."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -371,3 +372,19 @@ def test_the_matching_revision_refuses_where_the_migration_still_runs(
 def _copy_revisions(here: Path, there: Path) -> None:
     for path in (here / "migrations" / "versions").glob("*.py"):
         (there / "migrations" / "versions" / path.name).write_text(path.read_text())
+
+
+def test_an_old_index_that_is_still_scanned_is_noticed(
+    db: Database, conn: Connection, docs: Collection, verb: Callable[..., tuple[int, str]]
+) -> None:
+    switched(db, conn, docs)
+    assert commands.contract(db, "docs", dry_run=True).noticed == ()
+    with db.connect() as application:
+        application.execute("SET enable_seqscan = off")
+        application.execute("SELECT id FROM docs ORDER BY embedding <=> %s LIMIT 3", [embed(OLD, ["word1"])[0]])
+        application.execute("SELECT pg_stat_force_next_flush()")
+    planned = commands.contract(db, "docs", dry_run=True)
+    (noticed,) = planned.noticed
+    assert noticed.startswith("index docs_embedding_idx was scanned at")
+    assert planned.refusals == ()
+    assert "look first: index docs_embedding_idx was scanned" in verb("contract", "docs", "--dry-run")[1]
