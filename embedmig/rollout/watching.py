@@ -74,7 +74,8 @@ def roll_back_on_breach(url: str, collection: str, *, settings: Settings | None 
     """One look at the rollback triggers; when one fires, the share goes to 0 before this returns.
 
     For ``ShadowOptions(after_flush=roll_back_on_breach)``, so that the processes that search roll back by themselves.
-    Their role then needs UPDATE on embedmig.route and INSERT on embedmig.event.
+    Their role then needs, beyond what searching needs, SELECT on embedmig.served, shadow and pin, UPDATE on
+    embedmig.route and INSERT on embedmig.event.
     """
     settings = settings or load_settings()
     with Database(url).connect() as conn:

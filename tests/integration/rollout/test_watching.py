@@ -1,9 +1,11 @@
 """What is served and shadowed holds the share, lets it rise, or takes it back."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -26,6 +28,7 @@ from embedmig.types import Collection, ModelState, Placement
 from tests.rollout_support import Ready, add_good_traffic, add_pairs, add_report, add_served
 from tests.support import OLD
 
+ROLLOUT_DOC = Path(__file__).parents[3] / "docs" / "rollout.md"
 NO_HOLD = Settings(hold_hours=0)
 TRIGGERS = TriggerSettings()
 
@@ -250,6 +253,25 @@ def test_a_role_that_only_searches_does_not_roll_back(db: Database, conn: Connec
     finally:
         conn.execute("DROP OWNED BY only_reads")
         conn.execute("DROP ROLE only_reads")
+
+
+def test_a_role_with_the_rights_that_are_told_rolls_back(db: Database, conn: Connection, ready: Ready) -> None:
+    collection = ready()
+    commands.rollout(db, "docs", 25)
+    _fault(conn, collection)
+    conn.execute("DROP ROLE IF EXISTS may_roll_back")
+    conn.execute("CREATE ROLE may_roll_back LOGIN")
+    try:
+        conn.execute("GRANT USAGE ON SCHEMA embedmig TO may_roll_back")
+        conn.execute("GRANT SELECT ON embedmig.route, embedmig.slot TO may_roll_back")
+        for grant in re.findall(r"^(GRANT .*) TO app;$", ROLLOUT_DOC.read_text(encoding="utf-8"), flags=re.M):
+            conn.execute(f"{grant} TO may_roll_back")
+        seen = roll_back_on_breach(psycopg.conninfo.make_conninfo(db.url, user="may_roll_back"), "docs")
+        assert (seen.outcome, seen.percent) == ("rolled back", 0)
+        assert routes.get_route(conn, "docs").percent == 0
+    finally:
+        conn.execute("DROP OWNED BY may_roll_back")
+        conn.execute("DROP ROLE may_roll_back")
 
 
 def test_the_command_line_watches_and_exits_1_when_it_rolled_back(
