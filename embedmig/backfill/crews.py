@@ -98,6 +98,7 @@ class ProcessCrew:
             "longest_hold_s": options.longest_hold_s,
             "rows": options.size.rows,
             "text_bytes": options.size.text_bytes,
+            "join": options.join,
         }
         self._url, self._workers = db.url, workers
         self._restarts = 0

@@ -6,7 +6,7 @@ Nothing here knows who runs it, or whether others work beside it: all that worke
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -15,7 +15,7 @@ from embedmig.backfill.chunks import Claimant, claim_chunk, end_stuck_writers, r
 from embedmig.backfill.embedding import SlotEmbedder, embed_group
 from embedmig.backfill.fetching import claimed, fetch_groups
 from embedmig.backfill.gate import Gate
-from embedmig.backfill.groups import Group, Lease
+from embedmig.backfill.groups import Group, Lease, join_groups, may_join
 from embedmig.backfill.reading import Source
 from embedmig.backfill.slices import GroupSize
 from embedmig.backfill.targets import Target
@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 _POLL_S = 0.1
 _BETWEEN = 2
-"""Groups that may wait between two stages."""
+"""Groups that may wait to be embedded."""
+_JOINED = 4
+"""Groups that may wait to be written, and are then written together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class WorkerOptions:
     longest_hold_s: float = 600.0
     """After so long behind a closed gate one batch is let through."""
     fingerprint_every_s: float = 600.0
+    join: bool = True
+    """Whether batches of a companion that wait for the writer go in one transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,11 @@ class _Channel(Generic[T]):
             except queue.Empty:
                 continue
 
+    def peek(self) -> T | None:
+        """The next item if it is there; for a single taker."""
+        with self._queue.mutex:
+            return self._queue.queue[0] if self._queue.queue else None
+
 
 def run_pipeline(crew: Crew, stop: threading.Event) -> None:
     """Works until ``stop`` is set: then what is embedded is written, the rest of each chunk is given back.
@@ -141,7 +150,7 @@ def run_pipeline(crew: Crew, stop: threading.Event) -> None:
     state = _State(stop, crew.halted)
     sizer = BatchSizer(crew.options.size, crew.options.aim_s)
     to_embed: _Channel[Group] = _Channel(state, _BETWEEN)
-    to_write: _Channel[Group] = _Channel(state, _BETWEEN)
+    to_write: _Channel[Group] = _Channel(state, _JOINED if crew.options.join else _BETWEEN)
     pulse_stop = threading.Event()
     embedders = _Embedders(crew, state, to_embed, to_write)
     threads = [
@@ -244,10 +253,23 @@ class _Embedders:
 
 
 def _write(crew: Crew, state: _State, inbox: _Channel[Group], sizer: BatchSizer) -> None:
-    while (group := inbox.get()) is not None:
+    for group in _groups_to_write(inbox, crew.options):
         if not group.lease.lost:
             crew.gate.wait(state.stop, state.failed)
             _write_held(crew, state, group, sizer)
+
+
+def _groups_to_write(inbox: _Channel[Group], options: WorkerOptions) -> Iterator[Group]:
+    """Where embedding is faster than writing, groups wait: those of one chunk are joined, which saves the round trips
+    and the commit of each."""
+    while (group := inbox.get()) is not None:
+        groups = [group]
+        while options.join and len(groups) < _JOINED and (more := inbox.peek()) is not None:
+            if not may_join(groups, more, most_bytes=options.size.memory_bytes):
+                break
+            groups.append(more)
+            inbox.get()
+        yield join_groups(groups)
 
 
 def _write_held(crew: Crew, state: _State, group: Group, sizer: BatchSizer) -> None:
@@ -258,7 +280,7 @@ def _write_held(crew: Crew, state: _State, group: Group, sizer: BatchSizer) -> N
         group.lease.lost = True
         state.let_go(group.lease)
         return
-    if group.lease.count_written():
+    if group.lease.count_written(group.count):
         state.let_go(group.lease)
     seconds = time.monotonic() - began
     if group.entries is None:

@@ -14,7 +14,7 @@ QUERIES = Queries(__package__, "writing.sql")
 
 _COLUMN = ("write_column", "unrecord", "settle_column", "settle_unrecorded")
 _COLUMN_WITHOUT_HASH = ("write_unrecorded",)
-_COMPANION = ("delete_unmatched", "upsert", "delete_orphans", "settle_companion", "queue_orphans")
+_COMPANION = ("take_back", "upsert", "delete_orphans", "settle_companion", "queue_orphans")
 _ALWAYS = ("fail",)
 
 

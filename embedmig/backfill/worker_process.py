@@ -54,6 +54,7 @@ def _work(task: dict[str, Any], stop: threading.Event, stats: WorkerStats, gate:
         embed_threads=task["embed_threads"],
         fingerprint_every_s=task["fingerprint_every_s"],
         aim_s=task.get("aim_s"),
+        join=task.get("join", True),
     )
 
     def load(model: Model) -> Embedder:

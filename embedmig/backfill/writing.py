@@ -76,14 +76,16 @@ def _write_once(
     conn: Connection, target: Target, group: Group, *, straight: bool, lease_s: float, rest_s: float
 ) -> Written:
     hold = _hold(group, lease_s=lease_s, rest_s=rest_s)
-    conn.execute(QUERIES["begin"].format(timeout=sql.Literal(f"{int(lease_s * 1000)}ms")), prepare=False)
-    if group.actions:
-        _copy(conn, target.copy_stage, _stage_rows(group, target, with_vectors=not straight))
+    begin = QUERIES["begin"].format(timeout=sql.Literal(f"{int(lease_s * 1000)}ms"))
     if straight and group.actions:
-        conn.execute(hold, prepare=False)
+        conn.execute(sql.SQL(";\n").join([begin, hold]), prepare=False)
         assert target.copy_slot is not None
         _copy(conn, target.copy_slot, _slot_rows(group, target))
-        return _finish(conn, target, group, ["delete_unmatched", "settle_companion"], hold=None)
+        _copy(conn, target.copy_stage, _stage_rows(group, target, with_vectors=False))
+        return _finish(conn, target, group, ["take_back"], hold=None)
+    conn.execute(begin, prepare=False)
+    if group.actions:
+        _copy(conn, target.copy_stage, _stage_rows(group, target, with_vectors=True))
     return _finish(conn, target, group, _statements(target, group), hold=hold)
 
 
@@ -121,7 +123,7 @@ def _run(conn: Connection, steps: Sequence[tuple[str, sql.Composable]], *, rows:
     cursor = conn.execute(sql.SQL(";\n").join(step for _, step in steps), prepare=False)
     queued_again, counts = 0, [(0, 0)]
     for name, _ in steps:
-        if name in ("settle_column", "settle_companion", "write_unrecorded"):
+        if name in ("settle_column", "settle_companion", "take_back", "write_unrecorded"):
             queued_again += cursor.rowcount
         elif name == "count_hot":
             counted = cursor.fetchone()
@@ -133,7 +135,7 @@ def _run(conn: Connection, steps: Sequence[tuple[str, sql.Composable]], *, rows:
 
 
 def _hold(group: Group, *, lease_s: float, rest_s: float) -> sql.Composed:
-    finish = group.lease.is_last_group()
+    finish = group.lease.are_last_groups(group.count)
     if finish and group.lease.chunk.bucket is not None:
         lease_s = rest_s if group.entries is None or group.entries.drained else 0.0
     values = {

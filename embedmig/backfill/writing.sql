@@ -55,11 +55,16 @@ SELECT {again} FROM {stage} AS k JOIN LATERAL (SELECT * FROM {table} AS d WHERE 
    AND CASE WHEN {wants} THEN {lacking} OR {hash} IS DISTINCT FROM {text_hash}
             ELSE {vector} IS NOT NULL AND {hash} IS NOT NULL END;
 
--- name: delete_unmatched
--- What this transaction just copied in and no longer is of the row's text.
-DELETE FROM {slot} AS s USING {stage} AS k
- WHERE {s_is_k} AND k.embedmig_action = 'w'
-   AND NOT EXISTS (SELECT FROM {table} AS d WHERE {d_is_k} AND {wants} AND {text_hash} = k.embedmig_hash);
+-- name: take_back
+-- After COPY straight in: what no longer is of the row's text goes again and is queued. It settles, too, in the same
+-- snapshot: whatever this does not find out of date was right when it looked, and an edit since then has its own entry.
+WITH outdated AS MATERIALIZED (
+    SELECT k.* FROM {stage} AS k
+     WHERE k.embedmig_action = 'w'
+       AND NOT EXISTS (SELECT FROM {table} AS d WHERE {d_is_k} AND {wants} AND {text_hash} = k.embedmig_hash)),
+gone AS (DELETE FROM {slot} AS s USING outdated AS k WHERE {s_is_k})
+INSERT INTO embedmig.pending (slot_id, bucket, key, ready, settled, origin, queued_at)
+SELECT {again} FROM outdated AS k;
 
 -- name: upsert
 INSERT INTO {slot} AS s ({key_names}, {vector_column}, {model_column}, {hash_column})

@@ -97,8 +97,8 @@ def reembed(
 def _worker_options(batch_size: int | Literal["auto"] | None, settings: Settings) -> WorkerOptions:
     options = WorkerOptions(longest_hold_s=settings.throttle_longest_s)
     if batch_size == "auto":
-        return replace(options, aim_s=settings.batch_aim_s)
-    return options if batch_size is None else replace(options, size=GroupSize(rows=batch_size))
+        return replace(options, aim_s=settings.batch_aim_s, join=False)
+    return options if batch_size is None else replace(options, size=GroupSize(rows=batch_size), join=False)
 
 
 def failures_list(db: Database, collection: str, *, slot: str | None = None, limit: int = 1000) -> FailuresListed:

