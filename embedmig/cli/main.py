@@ -23,6 +23,7 @@ VERBS = (
     "plan",
     "expand",
     "bridge",
+    "adapter",
     "reembed",
     "failures",
     "jobs",

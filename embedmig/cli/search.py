@@ -53,7 +53,11 @@ def _render(result: "SearchResult") -> "RenderableType":
         stale = Text(" (of an earlier text)", style="yellow") if hit.stale else Text("")
         table.add_row(f"{hit.distance:.4f}", Text(key), Text(hit.snippet) + stale)
     answer: RenderableType = table if result.hits else Text("nothing found")
-    return answer if result.explanation is None else Group(_explained(result.explanation), answer)
+    notes = [
+        Text(f"note: {note}", style="yellow") for note in dict.fromkeys(n for hit in result.hits for n in hit.notes)
+    ]
+    explained = [] if result.explanation is None else [_explained(result.explanation)]
+    return Group(*explained, answer, *notes) if explained or notes else answer
 
 
 def _explained(explanation: "Explanation") -> "RenderableType":

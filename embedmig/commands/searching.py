@@ -26,6 +26,8 @@ class Found:
     snippet: str
 
 
+    notes: tuple[str, ...] = ()
+    """What is to be said of the search that found it."""
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """Nearest first."""
@@ -72,6 +74,7 @@ def search(
     ]
     return SearchResult(collection=collection, hits=found, explanation=explanation)
 
+            notes=hit.notes,
 
 def make_snippet(columns: Mapping[str, Any], length: int = SNIPPET_CHARS) -> str:
     """The beginning of the row's text on one line, safe for a terminal."""

@@ -119,6 +119,16 @@ class SearchPlan(NamedTuple):
         return hits if self.max_distance is None else [hit for hit in hits if hit.distance <= self.max_distance]
 
     def explain(self) -> Explanation:
+    def _say_mapped(self) -> str:
+        served = self.view.serving.adapters.get(self.slot.id)
+        if self.mapped is None or served is None:
+            return ""
+        far = "; it lies far from everything that was fitted on" if self.mapped.is_far else ""
+        return (
+            f". Since {served.used_since:%Y-%m-%d} adapter {served.name} stands before it: the query, by"
+            f" {self.embedding.model}, is mapped into the space of {self.slot.model.key}{far}"
+        )
+
         """Why it goes where it goes."""
         return Explanation(
             collection=self.view.serving.collection.name,
@@ -128,7 +138,7 @@ class SearchPlan(NamedTuple):
             query_model=self.embedding.model,
             far=self.mapped is not None and self.mapped.is_far,
             epoch=self.view.epoch,
-            why=explain_choice(self.view.serving, self.choice),
+            why=explain_choice(self.view.serving, self.choice) + self._say_mapped(),
             pin=None if self.choice.pin is None else self.choice.pin.value,
             index=self.statement.index,
             sql=self.sql.decode(),

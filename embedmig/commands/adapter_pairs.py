@@ -1,0 +1,187 @@
+"""The pairs that adapters are fitted on and measured by: read, planned for, and completed by the new model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedmig.adapters import Asked, Direction, Excerpts, Pairs, cut_excerpts, held_out_rows
+from embedmig.adapters.checks import require_enough
+from embedmig.adapters.excerpts import N_EXCERPTS
+from embedmig.backfill.embedding import SlotEmbedder
+from embedmig.backfill.key_text import keep_key_text
+from embedmig.backfill.pair_embedding import (
+    OnEmbedded,
+    TextsForecast,
+    complete_pairs,
+    embed_as_queries,
+    forecast_texts,
+    open_model,
+)
+from embedmig.backfill.pairing import HalfPairs, PairSource, pairs_of_keys, sample_pairs
+from embedmig.catalog.migrations import find_migration
+from embedmig.catalog.models import get_model
+from embedmig.catalog.slots import list_slots
+from embedmig.db import Connection, Database
+from embedmig.errors import RefusedError, UsageError
+from embedmig.types import Collection, Distance, Key, Slot
+from embedmig.validation.queries import Query
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsPlan:
+    """What the pairs take, said before anything is embedded."""
+
+    collection: str
+    direction: str
+    old_model: str
+    new_model: str
+    pairs: int
+    """Rows with a true, present old vector."""
+    reused: int
+    """Of those: the new model's vector stands in its slot already."""
+    judged: int
+    """Of those: named by the judgments, beside the sample."""
+    documents: TextsForecast
+    """To be embedded by the new model."""
+    queries: int
+    """Texts to be embedded as queries beside them: the file's, or excerpts of the documents to choose by."""
+
+
+OnPlan = Callable[[PairsPlan], None]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Material:
+    """Complete pairs, and what to choose and measure by."""
+
+    plan: PairsPlan
+    pairs: Pairs
+    asked: Asked | None
+    excerpts: Excerpts | None
+    not_embedded: int
+    """Rows that the new model could not embed: left out."""
+    tokens: int | None
+    """Billed; None for a model that does not count."""
+    last_place: int | None
+    """Where the sample ends; None: it has every row that can be paired."""
+
+
+def find_source(
+    conn: Connection, collection: Collection, *, new_model: str | None, old_model: str | None = None
+) -> PairSource:
+    """Where pairs between the two models come from. None: the models of the open migration, or of the only slot.
+
+    Raises UsageError when there is no new model, or it is the old one; RefusedError when no slot holds vectors of the
+    old one.
+    """
+    slots, migration = list_slots(conn, collection), find_migration(conn, collection)
+    if new_model is None and migration is None:
+        raise UsageError(
+            f"{collection.name} has no open migration: say which model the adapter is for, --to NAME@REVISION"
+        )
+    by_id = {slot.id: slot for slot in slots}
+    new = get_model(conn, by_id[migration.target_id].model.key if new_model is None and migration else str(new_model))
+    old = _old_slot(slots, None if migration is None else by_id[migration.source_id], old_model, collection)
+    if old.model.id == new.id:
+        raise UsageError(f"slot {old.name} of {collection.name} holds vectors of {new.key} already: there is no gap")
+    return PairSource(
+        collection=collection,
+        old=old,
+        new_model=new,
+        new=next((slot for slot in slots if slot.model.id == new.id), None),
+    )
+
+
+def _old_slot(slots: Sequence[Slot], source: Slot | None, old_model: str | None, collection: Collection) -> Slot:
+    if old_model is None:
+        return slots[-1] if source is None else source
+    for slot in slots:
+        if slot.model.key == old_model:
+            return slot
+    raise RefusedError(f"no slot of {collection.name} holds vectors of {old_model}: there is nothing to pair with")
+
+
+def searched_distance(source: PairSource, direction: Direction) -> Distance:
+    """How the space that the map leads to is searched; of unit length, lengths mean nothing whatever the operator."""
+    searched = source.old.model if direction is Direction.QUERY else source.new_model
+    return Distance.COSINE if searched.normalised else searched.distance
+
+
+def gather_material(
+    db: Database,
+    source: PairSource,
+    direction: Direction,
+    *,
+    sample: int,
+    seed: int,
+    asked: Sequence[Query] = (),
+    after: int | None = None,
+    with_excerpts: bool = False,
+    fewest: int = 1,
+    on_plan: OnPlan | None = None,
+    on_embedded: OnEmbedded | None = None,
+) -> Material:
+    """Reads ``sample`` rows and those that ``asked`` judges, says what they take, and embeds what the new model's slot
+    does not hold. ``with_excerpts``: pieces of the documents are embedded as queries, where none are asked.
+
+    Raises UsageError for judgments of no key, AdapterInputError under ``fewest`` pairs, ProviderError.
+    """
+    with db.connect() as conn:
+        keep_key_text(conn, source.collection)
+        half = sample_pairs(conn, source, limit=sample, seed=seed, after=after)
+        sampled = len(half)
+        judged = {key for query in asked for key in (query.relevant or {})}
+        if judged:
+            half = half.joined(pairs_of_keys(conn, source, judged, seed=seed))
+    if len(half) < fewest:
+        require_enough(len(half))
+    rows = held_out_rows(len(half), seed=seed)[:N_EXCERPTS] if with_excerpts and not asked else np.empty(0, np.int64)
+    with open_model(db, source.new_model) as work:
+        plan = PairsPlan(
+            collection=source.collection.name,
+            direction=direction.value,
+            old_model=source.old.model.key,
+            new_model=source.new_model.key,
+            pairs=len(half),
+            reused=int(half.has_new.sum()),
+            judged=len(half) - sampled,
+            documents=forecast_texts(work, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]),
+            queries=len(asked) or len(rows),
+        )
+        if on_plan is not None:
+            on_plan(plan)
+        complete, lost = complete_pairs(work, half, on_embedded)
+        return Material(
+            plan=plan,
+            pairs=Pairs(old=complete.old, new=complete.new, texts=complete.texts),
+            asked=_ask(work, complete, asked, on_embedded) if asked else None,
+            excerpts=_excerpt(work, complete, seed, on_embedded) if len(rows) else None,
+            not_embedded=lost,
+            tokens=work.take_billed(),
+            last_place=half.last_place,
+        )
+
+
+def _ask(work: SlotEmbedder, pairs: HalfPairs, queries: Sequence[Query], on_embedded: OnEmbedded | None) -> Asked:
+    """With judgments, those that have some in the pairs alone; a key is one row as Postgres prints it."""
+    row_of: Mapping[Key, int] = {key: row for row, key in enumerate(pairs.keys)}
+    judgments = [
+        {row_of[key]: float(grade) for key, grade in (query.relevant or {}).items() if key in row_of}
+        for query in queries
+    ]
+    if not any(judgments):
+        return Asked(vectors=embed_as_queries(work, [query.text for query in queries], on_embedded))
+    there = [number for number, gains in enumerate(judgments) if gains]
+    vectors = embed_as_queries(work, [queries[number].text for number in there], on_embedded)
+    return Asked(vectors=vectors, judgments=[judgments[number] for number in there])
+
+
+def _excerpt(work: SlotEmbedder, pairs: HalfPairs, seed: int, on_embedded: OnEmbedded | None) -> Excerpts | None:
+    rows = held_out_rows(len(pairs), seed=seed)[:N_EXCERPTS]
+    texts = cut_excerpts([pairs.texts[row] for row in rows.tolist()], seed=seed)
+    there = [place for place, text in enumerate(texts) if text.strip()]
+    if not there:
+        return None
+    vectors = embed_as_queries(work, [texts[place] for place in there], on_embedded)
+    return Excerpts(vectors=vectors, rows=rows[there])
