@@ -74,7 +74,8 @@ BEGIN
             ORDER BY f.id DESC LIMIT 1)
       LEFT JOIN embedmig.model y ON y.id = x.model_id
       LEFT JOIN embedmig.adapter a
-        ON a.slot_id = x.id AND a.direction = 'query' AND a.used_since IS NOT NULL AND a.dropped_at IS NULL
+        ON a.slot_id = x.id AND a.to_model_id = x.model_id AND a.direction = 'query' AND a.used_since IS NOT NULL
+       AND a.dropped_at IS NULL
       LEFT JOIN embedmig.model v ON v.id = a.from_model_id
      WHERE k.name = choose_slot_v1.collection;
     IF NOT FOUND THEN
@@ -141,8 +142,8 @@ BEGIN
     IF model IS DISTINCT FROM own THEN
         SELECT v.dimensions INTO length
           FROM embedmig.adapter a JOIN embedmig.model v ON v.id = a.from_model_id
-         WHERE a.slot_id = s.id AND a.direction = 'query' AND a.used_since IS NOT NULL AND a.dropped_at IS NULL
-           AND a.from_fingerprint IS NOT DISTINCT FROM md5(v.fingerprint)::uuid
+         WHERE a.slot_id = s.id AND a.to_model_id = s.model_id AND a.direction = 'query' AND a.used_since IS NOT NULL
+           AND a.dropped_at IS NULL AND a.from_fingerprint IS NOT DISTINCT FROM md5(v.fingerprint)::uuid
            AND a.to_fingerprint IS NOT DISTINCT FROM md5(m.fingerprint)::uuid;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'adapter % from % to % was made for another fingerprint of one of the two', adapter, asked,

@@ -25,8 +25,8 @@ SELECT (SELECT jsonb_build_object(
                                             'price_per_million_tokens', v.price_per_million_tokens,
                                             'state', v.state, 'ends_on', v.ends_on))
                                FROM embedmig.adapter a JOIN embedmig.model v ON v.id = a.from_model_id
-                              WHERE a.slot_id = s.id AND a.direction = 'query' AND a.used_since IS NOT NULL
-                                AND a.dropped_at IS NULL),
+                              WHERE a.slot_id = s.id AND a.to_model_id = s.model_id AND a.direction = 'query'
+                                AND a.used_since IS NOT NULL AND a.dropped_at IS NULL),
                          'indexes', coalesce(x.indexes, '[]')) ORDER BY s.id), '[]')
                 FROM embedmig.slot s
                 JOIN embedmig.model m ON m.id = s.model_id

@@ -61,10 +61,16 @@ def prepare(conn: Connection, collection: Collection, kept: KeptAdapter) -> Read
         raise RefusedError(f"{kept.name} leads to {kept.to_model}, and no slot of {collection.name} holds its vectors")
     if get_model(conn, kept.from_model).state is ModelState.GONE:
         raise RefusedError(f"{kept.from_model} is gone: no query can be embedded with it, to be mapped by {kept.name}")
-    opened = open_adapter(adapters.read_body(conn, kept)).adapter
-    if not isinstance(opened, LinearAdapter):
+    opened = open_adapter(adapters.read_body(conn, kept))
+    made = opened.provenance
+    if (made.direction, made.source_model, made.target_model) != (kept.direction, kept.from_model, kept.to_model):
+        raise AdapterUnusableError(
+            f"{kept.name} is kept as a map from {kept.from_model} to {kept.to_model}, and its bytes are one from"
+            f" {made.source_model} to {made.target_model}: fit it again, embedmig adapter fit"
+        )
+    if not isinstance(opened.adapter, LinearAdapter):
         raise AdapterUnusableError(f"{kept.name} is no linear map: fit a query adapter, embedmig adapter fit")
-    return ReadyAdapter(kept=kept, slot=slot, linear=opened)
+    return ReadyAdapter(kept=kept, slot=slot, linear=opened.adapter)
 
 
 def place(conn: Connection, collection: Collection, ready: ReadyAdapter, *, why: str | None = None) -> None:
