@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 def rollback(ctx: Context, collection: str, if_complete: bool, why: str | None) -> int:
     """Send every request back to the old index, now; then say which rows it lacks.
 
-    Exits 1 when processes are pinned to the new index by EMBEDMIG_ACTIVE_INDEX: they are listed, and only their own
-    environment can move them.
+    Where the old model is gone, queries go back through a query adapter if there is one. Exits 1 when there is none, so
+    that no text can be embedded for the old index; and when processes are pinned to the new index by
+    EMBEDMIG_ACTIVE_INDEX: they are listed, and only their own environment can move them.
     """
     from embedmig.commands import rollback as go_back
 
     result: RolledBack = go_back(ctx.db, collection, if_complete=if_complete, why=why)
     ctx.show(result, _describe)
-    return 1 if result.switched.unmoved else 0
+    return 1 if result.switched.unmoved or result.switched.unreachable else 0
 
 
 def _describe(result: "RolledBack") -> str:
@@ -33,6 +34,8 @@ def _describe(result: "RolledBack") -> str:
 
     lacking = result.missing_rows + result.stale_rows
     lines = [describe(result.switched)]
+    lines += [f"  the old model is gone: queries are mapped by adapter {one}" for one in result.switched.through]
+    lines += [f"  {one}" for one in result.switched.unreachable]
     if lacking or result.queued_rows:
         lines.append(
             f"  {result.source} lacks {result.missing_rows} rows and has {result.stale_rows} of an earlier text;"

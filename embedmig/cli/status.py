@@ -46,6 +46,7 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
         f"  route   {_route(one)}",
     ]
     lines += [f"  env     {name}={value} in this shell wins over the route here" for name, value in _pins_here(one)]
+    lines += [f"  debt    {escape(line)}" for slot in one.slots for line in _debt(slot, one.collection)]
     lines += [
         f"  pinned  pid {pin.pid} on {pin.host} to {pin.pin} ({pin.slot}), seen {pin.seen_at:%H:%M:%S}"
         for pin in one.pins
@@ -119,3 +120,22 @@ def _index(slot: "SlotStatus") -> str:
     if slot.index.name is None:
         return "no index"
     return f"index {slot.index.name}" if slot.index.valid else f"index {slot.index.name} INVALID"
+def _debt(slot: "SlotStatus", collection: str) -> list[str]:
+    debt = slot.debt
+    if debt is None:
+        if slot.model_state != "gone":
+            return []
+        return [f"{slot.name}: {slot.model} is gone, so that it answers no text: embedmig adapter fit {collection}"]
+    lines = [
+        f"{slot.name} is asked with {debt.asked_model} through adapter {debt.adapter} since {debt.since:%Y-%m-%d %H:%M}"
+    ]
+    if debt.share is not None and debt.interval is not None:
+        low, high = debt.interval
+        lines.append(f"  keeping {debt.share:.1%} [{low:.1%} to {high:.1%}] of its ranking, held out at the fit")
+    if debt.drifted:
+        lines.append(f"  it has drifted since: embedmig adapter eval {collection} {debt.adapter}")
+    if not debt.usable:
+        lines.append(f"  UNUSABLE, a model has another fingerprint than at the fit: embedmig adapter fit {collection}")
+    return lines
+
+

@@ -8,6 +8,7 @@ from embedmig.backfill.census import Census, count_rows
 from embedmig.backfill.job_control import JobShown, show_jobs
 from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.collections import get_collection, list_collections
+from embedmig.catalog.adapters import KeptAdapter, used_adapter
 from embedmig.catalog.events import Event, list_events
 from embedmig.catalog.routes import Pin
 from embedmig.catalog.tails import Tail, get_tail
@@ -27,6 +28,22 @@ COUNTED_UP_TO_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class AdapterDebt:
+    """What stands between queries and a slot, in place of a re-embedding."""
+
+    adapter: str
+    asked_model: str
+    since: datetime
+    share: float | None
+    """Of the new model's ranking that is kept, held out; 0 to 1."""
+    interval: tuple[float, float] | None
+    drifted: bool | None
+    """What the last ``adapter eval`` said; None: nothing, or there was none."""
+    usable: bool
+    """False: either model has another fingerprint than at the fit."""
+
+
 class SlotStatus:
     """One slot as it stands."""
 
@@ -42,6 +59,8 @@ class SlotStatus:
     census: Census | None
     """Exact counts; None where the table was not read."""
 
+    debt: AdapterDebt | None
+    """The query adapter that it is asked through; None: with its own model."""
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionStatus:
@@ -154,3 +173,19 @@ def _report(conn: Connection, migration: Migration | None) -> str | None:
     accepted = f", accepted: {report.accepted}" if report.accepted else ""
     part = f" on {report.part:.0%} of the rows" if report.part < 1 else ""
     return f"report {report.id} of {report.made_at:%Y-%m-%d %H:%M}: {report.verdict}{part}{accepted}"
+        debt=_debt(used_adapter(conn, collection, slot, "query")),
+    )
+
+
+def _debt(kept: KeptAdapter | None) -> AdapterDebt | None:
+    if kept is None or kept.used_since is None:
+        return None
+    score, drift = kept.score, None if kept.health is None else kept.health["drift"]
+    return AdapterDebt(
+        adapter=kept.name,
+        asked_model=kept.from_model,
+        since=kept.used_since,
+        share=None if score is None else score["share"],
+        interval=None if score is None else (score["interval"][0], score["interval"][1]),
+        drifted=None if drift is None else drift["drifted"],
+        usable=not (kept.from_changed or kept.to_changed),

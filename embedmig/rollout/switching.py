@@ -9,11 +9,12 @@ from embedmig.catalog.routes import Pin
 from embedmig.db import Connection
 from embedmig.errors import RefusedError, UsageError
 from embedmig.rollout.accepting import NOTHING, Accepted, accept
+from embedmig.rollout.adapting import ReadyAdapter, adapters_for_way_back, place
 from embedmig.rollout.facts import FULL_BP, gather_facts, slots_of
 from embedmig.rollout.ladder import steps_between
 from embedmig.settings import Settings
 from embedmig.stages import holds, missing_for_ramp
-from embedmig.types import Collection, ModelState, Route
+from embedmig.types import Collection, Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class Switched:
     """Steps of the ladder that the rise left out, in percent."""
     hold_hours: float = 0.0
     """How long this share is to be held before it may rise again; 0 at 0 and at 100."""
+    through: tuple[str, ...] = ()
+    """Adapters that the way back leads through, because the old model is gone: ``a1 before v1 of docs``."""
+    unreachable: tuple[str, ...] = ()
+    """Which source no text can be embedded for, since its model is gone and no adapter leads to it."""
 
 
 def raise_share(
@@ -81,31 +86,44 @@ def resume_percent(conn: Connection, collection: Collection) -> float:
 
 
 def roll_back(conn: Connection, collection: Collection, *, why: str | None = None) -> Switched:
-    """Sets the share to 0 and commits: the source serves every query whose snapshot is taken from then on.
+    """Sets the share to 0 and commits: the source serves every query whose snapshot is taken from then on, through a
+    query adapter where its model is gone and there is one.
 
     Never refuses before ``retire``. Raises RefusedError after it: nobody maintains the source any more.
     """
     _require_way_back(conn, collection)
+    through, unreachable = adapters_for_way_back(conn, collections.list_group(conn, collection.group))
     before = routes.get_route(conn, collection.group)
-    route = before if before.share_bp == 0 else _lower(conn, collection, 0, "rollback", why=why)
-    return _switched(conn, collection, before, route)
+    route = before
+    if before.share_bp > 0:
+        route = _lower(conn, collection, 0, "rollback", why=why, through=through)
+    elif through:
+        route = _ask_through(conn, collection, through)
+    switched = _switched(conn, collection, before, route)
+    return replace(switched, through=_named(through), unreachable=tuple(unreachable))
 
 
 def trip(conn: Connection, collection: Collection, epoch: int, why: str) -> Switched | None:
     """As ``roll_back``, by a rollback trigger that fired at ``epoch``: from then on a newer report, or a person, has to
     open the way again. None when the share has changed meanwhile: what was seen is not of it.
 
-    Raises RefusedError, unlike ``roll_back``, when the old model is gone too: every search by text would fail.
+    Raises RefusedError, unlike ``roll_back``, when the old model is gone and no adapter leads to its vectors: every
+    search by text would fail.
     """
     _require_way_back(conn, collection)
-    _require_source_models(conn, collection, why)
+    through, unreachable = adapters_for_way_back(conn, collections.list_group(conn, collection.group))
+    if unreachable:
+        raise RefusedError(
+            f"a rollback trigger fires ({why}), and {unreachable[0]}: after a rollback every search by text would fail."
+            f" Decide, embedmig rollback {collection.name}"
+        )
     before = routes.get_route(conn, collection.group)
     with conn.transaction():
         share_bp, now = routes.lock_route(conn, collection.group)
         if now != epoch or share_bp == 0:
             return None
-        route = _lower(conn, collection, 0, "rollback", why=why, tripped=True)
-    return _switched(conn, collection, before, route)
+        route = _lower(conn, collection, 0, "rollback", why=why, tripped=True, through=through)
+    return replace(_switched(conn, collection, before, route), through=_named(through))
 
 
 def _require_way_back(conn: Connection, collection: Collection) -> None:
@@ -117,16 +135,6 @@ def _require_way_back(conn: Connection, collection: Collection) -> None:
             raise RefusedError(
                 f"the source of {member.name} was retired on {migration.retired_at:%Y-%m-%d}: its index is gone and"
                 " its vectors are not kept up to date since. The way back is a migration of its own, to the old model"
-            )
-
-
-def _require_source_models(conn: Connection, collection: Collection, why: str) -> None:
-    for member in collections.list_group(conn, collection.group):
-        source, _ = slots_of(conn, member, migrations.get_migration(conn, member))
-        if source.model.state is ModelState.GONE:
-            raise RefusedError(
-                f"a rollback trigger fires ({why}), and {source.model.key} is gone: after a rollback no text could be"
-                f" searched in {source.name}. Decide, embedmig rollback {member.name}"
             )
 
 
@@ -147,17 +155,40 @@ def _rise(
 
 
 def _lower(
-    conn: Connection, collection: Collection, share_bp: int, verb: str, *, why: str | None = None, tripped: bool = False
+    conn: Connection,
+    collection: Collection,
+    share_bp: int,
+    verb: str,
+    *,
+    why: str | None = None,
+    tripped: bool = False,
+    through: Sequence[tuple[Collection, ReadyAdapter]] = (),
 ) -> Route:
     """Whatever the route is meanwhile. ``tripped``: a rollback trigger does it, and ``why`` is what it says."""
     with conn.transaction():
         before_bp, _ = routes.lock_route(conn, collection.group)
+        for member, ready in through:
+            place(conn, member, ready, why="rollback")
         route = routes.set_share(conn, collection.group, share_bp)
         if share_bp < before_bp:
             routes.mark_left(conn, collection.group, left_bp=before_bp, tripped=why if tripped else None)
         by = {"by": "rollback trigger"} if tripped else {}
         _log(conn, collection, verb, before_bp, route, why=why, **by)
     return route
+
+
+def _ask_through(conn: Connection, collection: Collection, through: Sequence[tuple[Collection, ReadyAdapter]]) -> Route:
+    """At a share of 0 there is nothing to lower, and the source may still want its adapter."""
+    with conn.transaction():
+        routes.lock_route(conn, collection.group)
+        for member, ready in through:
+            place(conn, member, ready, why="rollback")
+        routes.raise_epoch(conn, collection.group)
+    return routes.get_route(conn, collection.group)
+
+
+def _named(through: Sequence[tuple[Collection, ReadyAdapter]]) -> tuple[str, ...]:
+    return tuple(f"{ready.kept.name} before {ready.slot.name} of {member.name}" for member, ready in through)
 
 
 def _log(

@@ -2,17 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
-from embedmig.adapters import Direction, Pairs, Provenance, dump_adapter
-from embedmig.adapters.farness import fit_farness
-from embedmig.adapters.kinds import fit_adapter
-from embedmig.adapters.normal_equations import NormalEquations
 from embedmig.catalog import adapters, models
 from embedmig.catalog.adapters import KeptAdapter
 from embedmig.catalog.collections import get_collection
@@ -32,50 +27,14 @@ from embedmig.errors import (
 from embedmig.search import ahead
 from embedmig.search.sampling import ShadowOptions
 from embedmig.types import Embedding, Model, ModelState, Slot
+from tests.adapter_support import OTHER, keep_adapter
 from tests.integration.search.conftest import Connect, set_share
 from tests.support import NEW, OLD, embed, make_docs, text_of
 
-OTHER = Model(name="other", revision="1", provider="hashing", dimensions=24, options={"dimensions": 24, "seed": 3})
-TEXTS = ["\n\n".join(text_of(number)) for number in range(1, 301)]
-QUERY = TEXTS[2]
+QUERY = "\n\n".join(text_of(3))
 VECTORS = {model.key: embed(model, [QUERY])[0] for model in (OLD, NEW, OTHER)}
 
 Way = tuple[str, Callable[..., Any]]
-
-
-def keep(
-    conn: Connection, *, made: tuple[Model, Model] = (NEW, OLD), told: tuple[Model, Model] | None = None, kind: str
-) -> KeptAdapter:
-    """A query adapter fitted between two models over 300 texts; ``told``: between which the catalog says it is."""
-    source, target = made
-    pairs = Pairs(old=embed(target, TEXTS), new=embed(source, TEXTS))
-    with np.errstate(all="ignore"):
-        adapter = fit_adapter(kind, pairs, Direction.QUERY, of_a_part=True)
-    moments = NormalEquations(source.dimensions, 1).add(pairs.new, np.zeros((300, 1), dtype=np.float32)).moments()
-    provenance = Provenance(
-        direction=Direction.QUERY,
-        source_model=source.key,
-        target_model=target.key,
-        n_pairs=300,
-        seed=0,
-        code_version="0",
-        fitted_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    fingerprints = {source.key: None, target.key: None}
-    models.add_model(conn, OTHER, None)
-    told = told or made
-    return adapters.add_adapter(
-        conn,
-        get_collection(conn, "docs"),
-        name=None,
-        direction="query",
-        from_model=told[0],
-        to_model=told[1],
-        kind=kind,
-        normalise=adapter.normalise,
-        body=dump_adapter(adapter, provenance, fingerprints, farness=fit_farness(moments, pairs.new)),
-        provenance={"scores": []},
-    )
 
 
 def of(model: Model) -> Embedding:
@@ -86,7 +45,7 @@ def of(model: Model) -> Embedding:
 def adapted(conn: Connection, db: Database) -> KeptAdapter:
     """docs, 20 rows, one slot of the old model, asked with the new one."""
     make_docs(conn)
-    kept = keep(conn, kind="ridge")
+    kept = keep_adapter(conn, kind="ridge")
     adapter_use(db, "docs", kept.name)
     return kept
 
@@ -123,7 +82,7 @@ def refuses(way: Way, query: Any, ours: type[Exception], sqlstate: str, **option
 @pytest.mark.parametrize("kind", ["procrustes", "ridge"])
 def test_the_database_maps_a_query_as_python_does(conn: Connection, db: Database, connect: Connect, kind: str) -> None:
     make_docs(conn)
-    adapter_use(db, "docs", keep(conn, kind=kind).name)
+    adapter_use(db, "docs", keep_adapter(conn, kind=kind).name)
     searcher = connect()
     # A vector of another length than 1 is the same query.
     for query in (of(NEW), Embedding(VECTORS[NEW.key] * 3, model=NEW.key)):
@@ -186,7 +145,7 @@ class TestRefusals:
         self, conn: Connection, db: Database, each_way: Any, pair: tuple[Model, Model]
     ) -> None:
         make_docs(conn)
-        kept = keep(conn, made=pair, kind="procrustes")
+        kept = keep_adapter(conn, made=pair, kind="procrustes")
         if pair[1] is not OLD:
             with pytest.raises(RefusedError, match="no slot of docs holds its vectors"):
                 adapter_use(db, "docs", kept.name)
@@ -198,7 +157,7 @@ class TestRefusals:
 
     def test_bytes_of_another_map_than_the_catalog_says(self, conn: Connection, db: Database, connect: Connect) -> None:
         make_docs(conn)
-        kept = keep(conn, made=(OTHER, OLD), told=(NEW, OLD), kind="procrustes")
+        kept = keep_adapter(conn, made=(OTHER, OLD), told=(NEW, OLD), kind="procrustes")
         with pytest.raises(AdapterUnusableError):
             adapter_use(db, "docs", kept.name)
         adapters.mark_used(conn, kept, get_slot(conn, get_collection(conn, "docs"), "v1"))
@@ -219,7 +178,7 @@ class TestRefusals:
 def test_only_the_slot_that_it_stands_before_is_asked_through_it(
     target: Slot, conn: Connection, db: Database, connect: Connect
 ) -> None:
-    adapter_use(db, "docs", keep(conn, kind="ridge").name)
+    adapter_use(db, "docs", keep_adapter(conn, kind="ridge").name)
     searcher = connect()
     assert searcher.explain(of(NEW)).adapter == "a1"
     set_share(conn, 100)
@@ -236,7 +195,7 @@ def test_only_the_slot_that_it_stands_before_is_asked_through_it(
 def test_no_model_that_is_gone_is_loaded_ahead_or_for_shadow_reads(
     target: Slot, conn: Connection, db: Database, connect: Connect
 ) -> None:
-    adapter_use(db, "docs", keep(conn, kind="ridge").name)
+    adapter_use(db, "docs", keep_adapter(conn, kind="ridge").name)
     models.update_model(conn, replace(OLD, state=ModelState.GONE))
     assert [model.key for model in ahead.models_to_come(read_serving(conn, "docs"))] == ["new@1", "new@1"]
     set_share(conn, 100)
