@@ -1,6 +1,6 @@
 """The last look of a run: counts every slot again, closes its job, says that it is filled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from embedmig.backfill.census import Census, count_rows
 from embedmig.backfill.completeness import tail_allowed
@@ -15,14 +15,17 @@ from embedmig.settings import Settings
 from embedmig.types import Collection, Slot
 
 
-def close_slots(conn: Connection, collection: Collection, slots: Sequence[Slot], settings: Settings) -> bool:
-    """Closes what is done. False when rows turned up that nobody knew of: another round is worth it."""
-    closed = [_close_slot(conn, collection, slot, settings) for slot in slots]
-    return all(closed)
+def close_slots(
+    conn: Connection, collection: Collection, slots: Sequence[Slot], settings: Settings
+) -> dict[int, Census] | None:
+    """Closes what is done, and gives each slot's counts by its id. None when rows turned up that nobody knew of:
+    another round is worth it."""
+    counts = {slot.id: count_rows(conn, collection, slot) for slot in slots}
+    closed = [_close_slot(conn, collection, slot, counts[slot.id], settings) for slot in slots]
+    return counts if all(closed) else None
 
 
-def _close_slot(conn: Connection, collection: Collection, slot: Slot, settings: Settings) -> bool:
-    census = count_rows(conn, collection, slot)
+def _close_slot(conn: Connection, collection: Collection, slot: Slot, census: Census, settings: Settings) -> bool:
     if census.missing_not_queued or census.stale_not_queued or census.orphans_not_queued or _can_replace(census):
         return False
     validate_checks(conn, collection, slot)
@@ -74,10 +77,11 @@ def is_filled(census: Census, settings: Settings) -> bool:
 
 
 def sum_up_slots(
-    conn: Connection, collection: Collection, slots: Sequence[Slot], settings: Settings
+    conn: Connection, collection: Collection, slots: Sequence[Slot], settings: Settings, known: Mapping[int, Census]
 ) -> tuple[SlotOutcome, ...]:
-    """Where each slot stands now. One that was bridged is noted as filled before its last vector is replaced."""
-    counted = [(slot, count_rows(conn, collection, slot)) for slot in slots]
+    """Where each slot stands: by the counts ``known`` of it, by its id, or counted now. One that was bridged is noted
+    as filled before its last vector is replaced."""
+    counted = [(slot, known.get(slot.id) or count_rows(conn, collection, slot)) for slot in slots]
     for slot, census in counted:
         with conn.transaction():
             note_filled(conn, collection, slot, census, settings, "reembed")

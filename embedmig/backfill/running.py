@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from embedmig.backfill.budget import exhausted, fetch_spent, find_budget, set_budget
+from embedmig.backfill.census import Census
 from embedmig.backfill.closing import close_slots, sum_up_slots
 from embedmig.backfill.crews import ProcessCrew, ThreadCrew, WorkerCrew
 from embedmig.backfill.forecast import mean_characters
@@ -82,6 +83,8 @@ class _Run:
         """Of workers that ended: their counts are still the run's."""
         self.planned_at: datetime
         self.budget_reached: str | None = None
+        self.counts: dict[int, Census] = {}
+        """Each slot's, of the moment when it was closed: a large table is not read twice at the end."""
 
     def go(self) -> ReembedResult:
         """Rounds of planning and working, until nothing is left that this run can do."""
@@ -113,6 +116,7 @@ class _Run:
         return "unfinished"
 
     def _follow(self) -> str:
+        self.counts = {}
         while (outcome := self._work(follow=True)) == _SLOTS_CHANGED:
             self._prepare()
         return outcome
@@ -147,7 +151,9 @@ class _Run:
     def _close(self) -> bool:
         with self._connect() as conn:
             self.meter.read(conn, self.slots, "checking", stats=self.stats)
-            return close_slots(conn, self.collection, self.slots, self.settings)
+            counts = close_slots(conn, self.collection, self.slots, self.settings)
+        self.counts = counts or {}
+        return counts is not None
 
     def _work(self, *, follow: bool) -> str:
         """Lets workers work until all is done that can be, or the run is to end. Gives how it ended. While the job is
@@ -216,7 +222,7 @@ class _Run:
         counted = outcome in ("done", "part", "unfinished", "budget")
         with self._connect() as conn:
             self.meter.read(conn, self.slots, outcome, stats=self.stats)
-            outcomes = sum_up_slots(conn, self.collection, self.slots, self.settings) if counted else ()
+            outcomes = sum_up_slots(conn, self.collection, self.slots, self.settings, self.counts) if counted else ()
             spent = fetch_spent(conn, self.slots)
         last = self.meter.last
         return ReembedResult(
@@ -265,8 +271,13 @@ class _Watch:
             ended = self._ended(conn, work)
             if ended is not None:
                 return ended
-            if self.run.stop.wait(_SHORT_STEP_S if self.filled_at is not None else _STEP_S):
+            if self.run.stop.wait(self._pause_s()):
                 return "interrupted"
+
+    def _pause_s(self) -> float:
+        """Until the next look: shorter where the work may be over before."""
+        left_s = 0.0 if self.filled_at is not None else self.run.meter.last.eta_s
+        return _STEP_S if left_s is None else min(_STEP_S, max(_SHORT_STEP_S, left_s))
 
     def _ended(self, conn: Connection, work: Sequence[WorkLeft]) -> str | None:
         if time.monotonic() - self.looked_at_slots > _LOOK_AT_SLOTS_S and self._slots_changed(conn):
