@@ -45,8 +45,8 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
         *(f"  {slot.name:<7} {escape(_place(slot))}" for slot in one.slots),
         f"  route   {_route(one)}",
     ]
-    lines += [f"  env     {name}={value} in this shell wins over the route here" for name, value in _pins_here(one)]
     lines += [f"  debt    {escape(line)}" for slot in one.slots for line in _debt(slot, one.collection)]
+    lines += [f"  env     {name}={value} in this shell wins over the route here" for name, value in _pins_here(one)]
     lines += [
         f"  pinned  pid {pin.pid} on {pin.host} to {pin.pin} ({pin.slot}), seen {pin.seen_at:%H:%M:%S}"
         for pin in one.pins
@@ -109,17 +109,6 @@ def _slots(slots: "list[SlotStatus]") -> "RenderableType":
     return table
 
 
-def _place(slot: "SlotStatus") -> str:
-    keeper = "the application" if slot.maintained_by == "app" else "embedmig"
-    return f"{slot.placement}, maintained by {keeper}, {_index(slot)}"
-
-
-def _index(slot: "SlotStatus") -> str:
-    if slot.index.building_pid is not None:
-        return f"index being built by pid {slot.index.building_pid}"
-    if slot.index.name is None:
-        return "no index"
-    return f"index {slot.index.name}" if slot.index.valid else f"index {slot.index.name} INVALID"
 def _debt(slot: "SlotStatus", collection: str) -> list[str]:
     debt = slot.debt
     if debt is None:
@@ -139,3 +128,14 @@ def _debt(slot: "SlotStatus", collection: str) -> list[str]:
     return lines
 
 
+def _place(slot: "SlotStatus") -> str:
+    keeper = "the application" if slot.maintained_by == "app" else "embedmig"
+    return f"{slot.placement}, maintained by {keeper}, {_index(slot)}"
+
+
+def _index(slot: "SlotStatus") -> str:
+    if slot.index.building_pid is not None:
+        return f"index being built by pid {slot.index.building_pid}"
+    if slot.index.name is None:
+        return "no index"
+    return f"index {slot.index.name}" if slot.index.valid else f"index {slot.index.name} INVALID"

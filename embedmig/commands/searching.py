@@ -24,10 +24,10 @@ class Found:
     model: str
     stale: bool
     snippet: str
-
-
     notes: tuple[str, ...] = ()
     """What is to be said of the search that found it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """Nearest first."""
@@ -69,12 +69,12 @@ def search(
             model=hit.model,
             stale=hit.stale,
             snippet=make_snippet(hit.columns),
+            notes=hit.notes,
         )
         for hit in hits
     ]
     return SearchResult(collection=collection, hits=found, explanation=explanation)
 
-            notes=hit.notes,
 
 def make_snippet(columns: Mapping[str, Any], length: int = SNIPPET_CHARS) -> str:
     """The beginning of the row's text on one line, safe for a terminal."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from embedmig.backfill.census import Census, count_rows
 from embedmig.backfill.job_control import JobShown, show_jobs
 from embedmig.catalog import migrations, reports, routes, slots
-from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.adapters import KeptAdapter, used_adapter
+from embedmig.catalog.collections import get_collection, list_collections
 from embedmig.catalog.events import Event, list_events
 from embedmig.catalog.routes import Pin
 from embedmig.catalog.tails import Tail, get_tail
@@ -28,7 +28,6 @@ COUNTED_UP_TO_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
-@dataclass(frozen=True, kw_only=True)
 class AdapterDebt:
     """What stands between queries and a slot, in place of a re-embedding."""
 
@@ -44,6 +43,7 @@ class AdapterDebt:
     """False: either model has another fingerprint than at the fit."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SlotStatus:
     """One slot as it stands."""
 
@@ -58,9 +58,9 @@ class SlotStatus:
     tail: Tail
     census: Census | None
     """Exact counts; None where the table was not read."""
-
     debt: AdapterDebt | None
     """The query adapter that it is asked through; None: with its own model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionStatus:
@@ -163,16 +163,6 @@ def _slot_status(conn: Connection, collection: Collection, slot: Slot, count: bo
         index=index_state(conn, slot),
         tail=get_tail(conn, slot),
         census=count_rows(conn, collection, slot) if count else None,
-    )
-
-
-def _report(conn: Connection, migration: Migration | None) -> str | None:
-    report = reports.newest_report(conn, migration) if migration else None
-    if report is None:
-        return None
-    accepted = f", accepted: {report.accepted}" if report.accepted else ""
-    part = f" on {report.part:.0%} of the rows" if report.part < 1 else ""
-    return f"report {report.id} of {report.made_at:%Y-%m-%d %H:%M}: {report.verdict}{part}{accepted}"
         debt=_debt(used_adapter(conn, collection, slot, "query")),
     )
 
@@ -189,3 +179,13 @@ def _debt(kept: KeptAdapter | None) -> AdapterDebt | None:
         interval=None if score is None else (score["interval"][0], score["interval"][1]),
         drifted=None if drift is None else drift["drifted"],
         usable=not (kept.from_changed or kept.to_changed),
+    )
+
+
+def _report(conn: Connection, migration: Migration | None) -> str | None:
+    report = reports.newest_report(conn, migration) if migration else None
+    if report is None:
+        return None
+    accepted = f", accepted: {report.accepted}" if report.accepted else ""
+    part = f" on {report.part:.0%} of the rows" if report.part < 1 else ""
+    return f"report {report.id} of {report.made_at:%Y-%m-%d %H:%M}: {report.verdict}{part}{accepted}"

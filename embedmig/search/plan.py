@@ -118,7 +118,6 @@ class SearchPlan(NamedTuple):
         ]
         return hits if self.max_distance is None else [hit for hit in hits if hit.distance <= self.max_distance]
 
-    def explain(self) -> Explanation:
     def _say_mapped(self) -> str:
         served = self.view.serving.adapters.get(self.slot.id)
         if self.mapped is None or served is None:
@@ -129,6 +128,7 @@ class SearchPlan(NamedTuple):
             f" {self.embedding.model}, is mapped into the space of {self.slot.model.key}{far}"
         )
 
+    def explain(self) -> Explanation:
         """Why it goes where it goes."""
         return Explanation(
             collection=self.view.serving.collection.name,
