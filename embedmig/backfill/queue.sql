@@ -3,7 +3,7 @@
 SELECT clock_timestamp()::text AS cut;
 
 -- name: seen
--- What is queued in a bucket, by key, the oldest first. edited: the last edit, by its own seq or that of the entry it
+-- What is queued in a bucket, by key, edits before what searches found, and the oldest first. edited: the last edit, by its own seq or that of the entry it
 -- stands for; updates of one row are in the order of their seq, since its lock was held between.
 -- wanted: these keys alone, each as a JSON array.
 SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS brought_seqs,
@@ -15,7 +15,7 @@ SELECT key, array_agg(seq) AS seqs, array_agg(seq) FILTER (WHERE kind = 'a') AS 
          WHERE slot_id = %(slot_id)s AND bucket = %(bucket)s AND ready <= %(cut)s::timestamptz
            AND (%(wanted)s::text[] IS NULL OR array_to_json(key)::text = ANY (%(wanted)s))
          ORDER BY ready LIMIT %(entries)s) AS entry
- GROUP BY key ORDER BY key IS NOT NULL, min(seq) LIMIT %(keys)s;
+ GROUP BY key ORDER BY key IS NOT NULL, bool_and(kind = 'f'), min(seq) LIMIT %(keys)s;
 
 -- name: queue_key
 -- Queues one key for one slot, as an edit would.

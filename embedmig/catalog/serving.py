@@ -56,6 +56,8 @@ class Serving:
     """By slot id."""
     failing: frozenset[int]
     """Ids of slots with failures that nobody has ignored."""
+    bridged: frozenset[int] = frozenset()
+    """Ids of slots that a bridge has filled, and that may hold bridged rows."""
     adapters: Mapping[int, ServedAdapter] = field(default_factory=dict)
     """By slot id: the query adapters in use."""
     known: tuple[str, ...] = field(default=(), compare=False)
@@ -117,6 +119,7 @@ def _from_row(name: str, row: Mapping[str, Any]) -> Serving:
         slots=slots,
         indexes={row["id"]: tuple(SlotIndex(**index) for index in row["indexes"]) for row in found["slots"]},
         failing=frozenset(row["id"] for row in found["slots"] if row["failing"]),
+        bridged=frozenset(row["id"] for row in found["slots"] if row["bridged"]),
         adapters={row["id"]: _adapter(row["adapter"]) for row in found["slots"] if row["adapter"] is not None},
         known=tuple(row["known"]),
     )

@@ -13,6 +13,9 @@ SELECT (SELECT jsonb_build_object(
                          'm_max_tokens', m.max_tokens, 'm_price_per_million_tokens', m.price_per_million_tokens,
                          'm_state', m.state, 'm_ends_on', m.ends_on,
                          'failing', EXISTS (SELECT FROM embedmig.failure f WHERE f.slot_id = s.id AND NOT f.ignored),
+                         'bridged', EXISTS (SELECT FROM embedmig.adapter b
+                                             WHERE b.slot_id = s.id AND b.direction = 'bridge'
+                                               AND b.used_since IS NOT NULL AND b.dropped_at IS NULL),
                          'adapter', (
                              SELECT jsonb_build_object('id', a.id, 'name', a.name, 'used_since', a.used_since,
                                         'unchanged', a.from_fingerprint IS NOT DISTINCT FROM md5(v.fingerprint)::uuid

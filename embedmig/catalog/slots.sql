@@ -48,6 +48,7 @@ UPDATE embedmig.slot SET dropped_at = clock_timestamp() WHERE id = %(id)s;
 -- What was queued, claimed or failed for a slot that is no more.
 WITH q AS (DELETE FROM embedmig.pending WHERE slot_id = %(id)s),
      c AS (DELETE FROM embedmig.chunk WHERE slot_id = %(id)s),
-     f AS (DELETE FROM embedmig.failure WHERE slot_id = %(id)s)
+     f AS (DELETE FROM embedmig.failure WHERE slot_id = %(id)s),
+     d AS (DELETE FROM embedmig.found WHERE slot_id = %(id)s)
 UPDATE embedmig.backfill SET state = 'cancelled', ended_at = clock_timestamp()
  WHERE slot_id = %(id)s AND ended_at IS NULL;

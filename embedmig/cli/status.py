@@ -10,6 +10,7 @@ from embedmig.cli.context import Context, common_options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from embedmig.backfill.impressions import Impressions
     from embedmig.backfill.job_control import JobShown
     from embedmig.commands.watching import CollectionStatus, SlotStatus
 
@@ -52,6 +53,8 @@ def _describe(one: "CollectionStatus") -> "RenderableType":
         for pin in one.pins
     ]
     lines += [f"  job     {escape(_job(job))}" for job in one.jobs]
+    if one.impressions is not None:
+        lines.append(f"  shown   {_shown(one.impressions)}")
     lines += [f"  {escape(line)}" for line in describe_ramp(one.ramp, one.source, one.target)]
     if one.report:
         lines.append(f"  report  {escape(one.report)}")
@@ -78,6 +81,16 @@ def _route(one: "CollectionStatus") -> str:
 def _job(job: "JobShown") -> str:
     said = f"{job.slot} {job.state}: {job.rows_done:,} of {job.rows_planned:,} rows, {job.rows_per_s:,.0f} rows/s"
     return said if job.held_back is None else f"{said}, held back by {job.held_back}"
+
+
+def _shown(seen: "Impressions") -> str:
+    if seen.true_share is None or seen.true_share_now is None:
+        return f"nothing of {seen.slot} to a search yet, and bridged rows are in it"
+    left = f"{seen.rows_to_99_percent:,} rows more make it 99 %" if seen.rows_to_99_percent else "99 % are reached"
+    return (
+        f"{seen.true_share:.1%} of {seen.shown:,} hits of {seen.slot} since yesterday were of true vectors,"
+        f" {seen.true_share_now:.1%} would be now; {left}"
+    )
 
 
 def _pins_here(one: "CollectionStatus") -> list[tuple[str, str]]:

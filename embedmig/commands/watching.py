@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedmig.backfill.census import Census, count_rows
+from embedmig.backfill.impressions import Impressions, read_impressions
 from embedmig.backfill.job_control import JobShown, show_jobs
 from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.adapters import KeptAdapter, used_adapter
@@ -78,6 +79,8 @@ class CollectionStatus:
     route_since: datetime
     pins: list[Pin]
     ramp: RampStatus
+    impressions: Impressions | None
+    """How much of what searches showed of bridged slots was true, and what is left; None where no slot is bridged."""
     jobs: list[JobShown]
     """Re-embeddings under way: how far, and what holds them back."""
     report: str | None
@@ -134,6 +137,7 @@ def _status_of(conn: Connection, collection: Collection, count: bool | None, set
         route_since=route.changed_at,
         pins=routes.live_pins(conn, collection),
         ramp=read_ramp(conn, collection, migration, facts, settings),
+        impressions=_impressions(conn, collection),
         jobs=show_jobs(conn, collection),
         report=_report(conn, migration),
         handover_at=migration.handover_at if migration else None,
@@ -142,6 +146,11 @@ def _status_of(conn: Connection, collection: Collection, count: bool | None, set
         next=next_step(facts),
         back=f"embedmig rollback {collection.name}" if route.share_bp and not facts.retired else None,
     )
+
+
+def _impressions(conn: Connection, collection: Collection) -> Impressions | None:
+    bridged = [one for one in slots.list_slots(conn, collection) if used_adapter(conn, collection, one, "bridge")]
+    return read_impressions(conn, collection, bridged[-1]) if bridged else None
 
 
 def _missing(facts: Facts) -> list[str]:

@@ -91,16 +91,18 @@ class AsyncSearcher(SearcherBase):
 
     async def _answer(self, request: SearchRequest) -> list[Hit]:
         began = perf_counter()
-        search_plan = await self._plan(request)
+        wide, refined = self._widened(request), False
+        search_plan = await self._plan(wide)
         for attempt in range(ATTEMPTS):
             planned = perf_counter()
             hits = await self._execute(search_plan, attempt)
+            took_s = perf_counter() - planned
+            if hits and not refined:
+                hits, refined = await self._refine(search_plan, hits, attempt), True
             if hits is not None:
-                took_s = perf_counter() - planned
-                self._notes.answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
-                return hits
+                return self._answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
             began = perf_counter()
-            search_plan = await self._plan(request, search_plan.embedding)
+            search_plan = await self._plan(wide, search_plan.embedding)
         raise self._give_up()
 
     async def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
@@ -164,6 +166,16 @@ class AsyncSearcher(SearcherBase):
                 if gone is not None:
                     raise gone
         return search_plan.hits(rows)
+
+    async def _refine(self, search_plan: SearchPlan, hits: list[Hit], attempt: int) -> list[Hit] | None:
+        asked = self._ask_to_refine(search_plan, hits)
+        if asked is None:
+            return hits
+        waiting = asyncio.wrap_future(asked)
+        done, _ = await asyncio.wait([waiting], timeout=self._refinement.wait_s)
+        if waiting not in done or not waiting.result():
+            return hits
+        return await self._execute(search_plan, attempt)
 
     async def _look_again(self) -> View:
         with translated_errors():

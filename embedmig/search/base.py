@@ -5,7 +5,9 @@ import os
 import socket
 import time
 import weakref
-from typing import Any, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypedDict, Unpack
 
 import psycopg
 from psycopg import errors as pg
@@ -16,8 +18,11 @@ from embedmig.db.connection import checked_url
 from embedmig.errors import DatabaseError, EmbedmigError, ProviderError, UsageError
 from embedmig.search.adapted import OpenAdapters
 from embedmig.search.ahead import Ahead
+from embedmig.search.finding import Finder
+from embedmig.search.hits import Hit
 from embedmig.search.notes import Notes
-from embedmig.search.plan import View, make_view, require_pin_allowed
+from embedmig.search.plan import SearchPlan, View, make_view, require_pin_allowed
+from embedmig.search.refining import Refinement, RefineMode, Refiner, read_refinement
 from embedmig.search.request import SearchRequest
 from embedmig.search.routing import Pin, idle_variables, read_pin
 from embedmig.search.sampling import ShadowOptions
@@ -63,6 +68,13 @@ class ConnectOptions(TypedDict, total=False):
     """Asks the other slot of a migration too, for some requests, beside the answers: see ``ShadowOptions``."""
     counted: bool
     """False where searches are no traffic, such as a look by hand: they are in no count of what was served."""
+    refine: RefineMode | None
+    """While the slot holds bridged rows: None has those that searches show embedded first by whoever runs ``reembed``;
+    "background" embeds them in this process too, beside the searches; "inline" before it answers, and ranks anew."""
+    refine_ms: float
+    """inline: how long a search may wait for that; 200 by default. Then it answers with what it has."""
+    refine_top: int
+    """inline: so many candidates are to be true; 20 by default."""
     load_ahead: bool
     """False where there is no memory for two models: that of the other slot is loaded by the first query that needs it,
     and not, once that slot may serve, ahead of it."""
@@ -85,8 +97,12 @@ class SearcherBase:
             shadow=options.get("shadow"),
             prepared=self._prepared,
         )
+        self._refinement: Refinement = read_refinement(**_only(options, "refine", "refine_ms", "refine_top"))
+        in_background = self._refinement.mode == "background"
+        self._finder = Finder(self._url, collection, embeds=in_background) if options.get("counted", True) else None
+        self._refiner = Refiner(self._url, collection) if self._refinement.mode == "inline" else None
         # For those who do not close; at the end of the process too.
-        self._end_of_notes = weakref.finalize(self, self._notes.close)
+        self._end_of_notes = weakref.finalize(self, _close_all, self._refiner, self._finder, self._notes)
         self._ahead = Ahead(self._url) if options.get("load_ahead", True) else None
         self._adapters = OpenAdapters()
         self._embeds = False
@@ -152,6 +168,29 @@ class SearcherBase:
             )  # fmt: skip
         return view
 
+    def _widened(self, request: SearchRequest) -> SearchRequest:
+        """With as many candidates as are to be refined."""
+        if self._refiner is None or not self._view.serving.bridged or request.k >= self._refinement.top:
+            return request
+        return request._replace(k=self._refinement.top)
+
+    def _ask_to_refine(self, search_plan: SearchPlan, hits: Sequence[Hit]) -> "Future[bool] | None":
+        """None where nothing is to be waited for; else it tells whether another look is worth it."""
+        if self._refiner is None:
+            return None
+        top, collection = hits[: self._refinement.top], search_plan.view.serving.collection
+        return self._refiner.ask(collection, search_plan.slot, top, self._refinement.wait_s)
+
+    def _answered(
+        self, request: SearchRequest, search_plan: SearchPlan, hits: list[Hit], *, embed_s: float, statement_s: float
+    ) -> list[Hit]:
+        """What is shown of what was found, noted."""
+        shown = hits[: request.k]
+        self._notes.answered(request, search_plan, shown, embed_s=embed_s, statement_s=statement_s)
+        if self._finder is not None:
+            self._finder.note(search_plan.view.serving.collection, search_plan.slot, shown)
+        return shown
+
     def _is_due(self) -> bool:
         """True once a minute, for one caller."""
         now = time.monotonic()
@@ -207,3 +246,17 @@ def _of_the_callers(request: SearchRequest, error: EmbedmigError) -> str | None:
     if request.where is not None:
         return f"the filter {str(request.where)!r}"
     return f"a search with columns {', '.join(request.columns)}" if request.columns and state == NO_COLUMN else None
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def _close_all(*parts: _Closable | None) -> None:
+    for part in parts:
+        if part is not None:
+            part.close()
+
+
+def _only(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}

@@ -32,6 +32,8 @@ class Served:
     errors: int = 0
     empty: int = 0
     embed_us: int = 0
+    hits: int = 0
+    bridged_hits: int = 0
     latency: Counter[int] = field(default_factory=Counter)
 
     def add(self, other: "Served") -> None:
@@ -40,6 +42,8 @@ class Served:
         self.errors += other.errors
         self.empty += other.empty
         self.embed_us += other.embed_us
+        self.hits += other.hits
+        self.bridged_hits += other.bridged_hits
         self.latency.update(other.latency)
 
 
@@ -57,14 +61,26 @@ class ServedCounts:
         self._lock = threading.Lock()
         self._counts: dict[ServedKey, Served] = {}
 
-    def answered(self, choice: Choice, epoch: int, *, embed_s: float, statement_s: float, empty: bool) -> None:
-        """A search that gave hits, or none."""
+    def answered(
+        self,
+        choice: Choice,
+        epoch: int,
+        *,
+        embed_s: float,
+        statement_s: float,
+        empty: bool,
+        hits: int = 0,
+        bridged_hits: int = 0,
+    ) -> None:
+        """A search that gave hits, or none. ``hits`` are counted while the slot may hold bridged rows."""
         bucket, key = bucket_of(statement_s), _key(choice, epoch)
         with self._lock:
             count = self._counts.get(key) or self._counts.setdefault(key, Served())
             count.requests += 1
             count.empty += empty
             count.embed_us += int(embed_s * 1e6)
+            count.hits += hits
+            count.bridged_hits += bridged_hits
             count.latency[bucket] += 1
 
     def failed(self, choice: Choice, epoch: int) -> None:
@@ -113,6 +129,8 @@ def _as_row(key: ServedKey, served: Served) -> dict[str, Any]:
         "errors": served.errors,
         "empty": served.empty,
         "embed_us": served.embed_us,
+        "hits": served.hits,
+        "bridged_hits": served.bridged_hits,
         "latency": as_counts(served.latency),
     }
 

@@ -23,3 +23,5 @@ class Hit(NamedTuple):
     """What was asked for of the row."""
     notes: tuple[str, ...] = ()
     """What is to be said of the search that found it, as that its query lay far from all its adapter was fitted on."""
+    bridged: bool = False
+    """The vector was mapped from the old model's, and stands until the row is embedded by the new one."""

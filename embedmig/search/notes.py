@@ -29,8 +29,15 @@ class Notes:
     ) -> None:
         """A search gave these hits."""
         if self._served is not None:
+            may_be_bridged = plan.slot.id in plan.view.serving.bridged
             self._served.answered(
-                plan.choice, plan.view.epoch, embed_s=embed_s, statement_s=statement_s, empty=not hits
+                plan.choice,
+                plan.view.epoch,
+                embed_s=embed_s,
+                statement_s=statement_s,
+                empty=not hits,
+                hits=len(hits) if may_be_bridged else 0,
+                bridged_hits=sum(hit.bridged for hit in hits) if may_be_bridged else 0,
             )
         if self._shadows is not None:
             keys = tuple(hit.key for hit in hits[:OVERLAP_AT])

@@ -112,6 +112,7 @@ class SearchPlan(NamedTuple):
                 row[width + 2],
                 dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
                 notes,
+                row[width + 1],
             )
             # An iterative scan gives nearly the order, not the order.
             for row in sorted(rows, key=itemgetter(width))

@@ -1,6 +1,7 @@
 """Searching, for callers who wait."""
 
 from collections.abc import Sequence
+from concurrent.futures import wait
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -97,16 +98,18 @@ class Searcher(SearcherBase):
 
     def _answer(self, request: SearchRequest) -> list[Hit]:
         began = perf_counter()
-        search_plan = self._plan(request)
+        wide, refined = self._widened(request), False
+        search_plan = self._plan(wide)
         for attempt in range(ATTEMPTS):
             planned = perf_counter()
             hits = self._execute(search_plan, attempt)
+            took_s = perf_counter() - planned
+            if hits and not refined:
+                hits, refined = self._refine(search_plan, hits, attempt), True
             if hits is not None:
-                took_s = perf_counter() - planned
-                self._notes.answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
-                return hits
+                return self._answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
             began = perf_counter()
-            search_plan = self._plan(request, search_plan.embedding)
+            search_plan = self._plan(wide, search_plan.embedding)
         raise self._give_up()
 
     def _plan(self, request: SearchRequest, embedded: Embedding | None = None) -> SearchPlan:
@@ -166,6 +169,13 @@ class Searcher(SearcherBase):
             if gone is not None:
                 raise gone
         return search_plan.hits(rows)
+
+    def _refine(self, search_plan: SearchPlan, hits: list[Hit], attempt: int) -> list[Hit] | None:
+        """The hits once the bridged ones among the first are embedded; those there are when that takes too long."""
+        asked = self._ask_to_refine(search_plan, hits)
+        if asked is None or asked not in wait([asked], self._refinement.wait_s).done or not asked.result():
+            return hits
+        return self._execute(search_plan, attempt)
 
     def _look_again(self) -> View:
         with translated_errors(), self._pool.connection() as conn:
