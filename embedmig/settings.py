@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """postgresql://...; unset: the embedded server in ``data_dir``."""
     data_dir: Path = Path(".embedmig")
     """Where the embedded server and models made by the demo are kept."""
+    cache_dir: Path = Path(".embedmig/cache")
+    """Where validate and compare keep vectors of texts between runs, by hashes of the texts. Deleting it is safe."""
     alembic_ini: Path | None = None
     """The user's own Alembic environment, where expand writes its revision. Unset: alembic.ini beside embedmig.toml."""
     active_index: str = "auto"

@@ -1,16 +1,11 @@
 """embedmig validate"""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from embedmig.cli.context import Context, collection_argument, common_options
-
-if TYPE_CHECKING:
-    from embedmig.validation.comparing import StepProgress
+from embedmig.cli.steps import show_steps
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _THERE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -87,7 +82,7 @@ def validate(
         pipeline=pipeline,
         pipeline_sql=None if pipeline_sql is None else pipeline_sql.read_text(encoding="utf-8"),
     )
-    with _progress(ctx) as on_progress:
+    with show_steps(ctx) as on_progress:
         report = compare(
             ctx.db,
             collection,
@@ -107,21 +102,3 @@ def validate(
     if page is not None:
         ctx.say(f"the page: {page}")
     return 0 if report.passed else 1
-
-
-@contextmanager
-def _progress(ctx: Context) -> "Iterator[StepProgress | None]":
-    """A bar where a person watches, else nothing."""
-    if not ctx.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=ctx.console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(step: str, done: int, total: int | None) -> None:
-            bar.update(task, description=step, completed=done, total=total)
-
-        yield show

@@ -40,6 +40,8 @@ _WHERE = {
     "adapter_use_undo": "adapter_serving",
     "adapter_drop": "adapter_serving",
     "index": "indexing",
+    "compare": "comparing",
+    "candidates_page": "comparing",
     "validate": "validating",
     "judge": "judging",
     "report_list": "reporting",

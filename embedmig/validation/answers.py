@@ -72,7 +72,7 @@ def answer_queries(conn: Connection, search: Search, queries: Sequence[Query], v
     """
     with one_snapshot(conn):
         counts = _count(conn, search.pair)
-        placed, unknown = _place_judgments(conn, search, queries)
+        placed, unknown = place_judgments(conn, search.pair, search.by_document, queries)
         depth = search.depth * (_ROWS_A_DOCUMENT if search.by_document else 1)
         rankings = _exact(conn, search, counts, vectors, depth)
         items = to_items(conn, search, rankings)
@@ -131,15 +131,17 @@ def _exact(
     return exact_top_k(conn, search.pair, vectors, depth, memory_mb=search.memory_mb, on_progress=search.on_progress)
 
 
-def _place_judgments(conn: Connection, search: Search, queries: Sequence[Query]) -> tuple[list[Query], int]:
+def place_judgments(
+    conn: Connection, pair: Pair, by_document: str | None, queries: Sequence[Query]
+) -> tuple[list[Query], int]:
     """The queries with their judgments as rankings name the items, and how many name nothing that is there."""
     given = list(dict.fromkeys(key for query in queries for key in query.relevant or ()))
     if not given:
         return list(queries), 0
     known = (
-        find_keys(conn, search.pair, given)
-        if search.by_document is None
-        else find_documents(conn, search.pair, _document(search.by_document), given)
+        find_keys(conn, pair, given)
+        if by_document is None
+        else find_documents(conn, pair, _document(by_document), given)
     )
     placed = [
         query if query.relevant is None else replace(query, relevant=_renamed(query.relevant, known))

@@ -132,7 +132,7 @@ def _by_queries(
     watch = Watch(query_set.queries, options, settings)
     answers, blocks = None, []
     for block in watch.blocks():
-        blocks.append(_embed(conn, search.pair, block, run))
+        blocks.append(_embed(conn, search.pair, block, settings, run))
         with run.step("exact"):
             answers = join_answers(answers, answer_queries(conn, search, block, blocks[-1]))
         watch.look(answers)
@@ -195,12 +195,19 @@ def _refuse_on_part(conn: Connection, pair: Pair, settings: Settings) -> None:
         )
 
 
-def _embed(conn: Connection, pair: Pair, queries: Sequence[Query], run: Run) -> tuple[Floats, Floats]:
+def _embed(
+    conn: Connection, pair: Pair, queries: Sequence[Query], settings: Settings, run: Run
+) -> tuple[Floats, Floats]:
     texts = [query.text for query in queries]
     vectors = []
     for slot in pair.slots:
-        with run.step(f"embed by {slot.model.key}", len(texts)):
-            vectors.append(embed_queries(conn, slot.model, texts, run.advance))
+        step = f"embed by {slot.model.key}"
+        with run.step(step, len(texts)):
+            embedded = embed_queries(conn, slot.model, texts, run.advance, cache_dir=settings.cache_dir)
+        if embedded.reused:
+            # So that nobody reads a model's latency from it.
+            run.seconds[f"{step}, some kept"] = run.seconds.pop(step)
+        vectors.append(embedded.vectors)
     return vectors[0], vectors[1]
 
 
@@ -237,7 +244,8 @@ def _target_alone(
         return {}
     judged = [query for query in query_set.queries if query.relevant]
     with run.step(f"embed by {model.key}", len(judged)):
-        vectors: Floats = embed_queries(conn, model, [query.text for query in judged], run.advance)
+        texts = [query.text for query in judged]
+        vectors = embed_queries(conn, model, texts, run.advance, cache_dir=settings.cache_dir).vectors
     with run.step("exact"):
         answers = answer_queries(conn, search, judged, (None, vectors))
     return score_alone(answers, confidence=settings.confidence)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 from psycopg import sql
 from threadpoolctl import threadpool_limits
@@ -88,11 +89,11 @@ def rows_at_once(slots: Sequence[Slot], queries: int, memory_mb: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, rows))
 
 
-def tie_order(collection: Collection, decode: Callable[[bytes], Key]) -> Callable[[bytes], tuple[int | str, ...]]:
+def tie_order(collection: Collection, decode: Callable[[Any], Key]) -> Callable[[Any], tuple[int | str, ...]]:
     """What raw keys are ordered by, as ``ORDER BY`` over the key would for whole numbers, and for text in C order."""
     are_numbers = [column.type in _WHOLE_NUMBERS for column in collection.key]
 
-    def order(raw: bytes) -> tuple[int | str, ...]:
+    def order(raw: Any) -> tuple[int | str, ...]:
         return tuple(int(part) if number else part for part, number in zip(decode(raw), are_numbers, strict=True))
 
     return order

@@ -102,13 +102,32 @@ def sample_rows(
     """``limit`` judged rows: ``key`` and ``columns``, which are SQL over the row ``d``; the same for the same seed."""
     query = QUERIES["sample_rows"].format(
         key=ident.key_array(pair.collection, "d"),
-        columns=ident.comma(sql.SQL("{} AS {}").format(text, sql.Identifier(name)) for name, text in columns.items()),
+        columns=_named(columns),
         rows=_rows(pair),
         judged=_judged(pair),
         keys=ident.keys(pair.collection, "d"),
     )
     rows = conn.execute(query, {"limit": limit, "seed": seed}).fetchall()
     return [row | {"key": tuple(row["key"])} for row in rows]
+
+
+def read_rows(
+    conn: Connection, pair: Pair, columns: Mapping[str, sql.Composable], keys: Iterable[Key]
+) -> list[dict[str, Any]]:
+    """``key`` and ``columns``, as of ``sample_rows``, of those of ``keys`` that are judged rows."""
+    query = QUERIES["read_rows"].format(
+        typed=ident.key_columns_from_array(pair.collection, sql.Identifier("embedmig_given")),
+        key=ident.key_array(pair.collection, "d"),
+        columns=_named(columns),
+        rows=_rows(pair),
+        match=ident.key_match(pair.collection, "k", "d"),
+        judged=_judged(pair),
+    )
+    return [
+        row | {"key": tuple(row["key"])}
+        for some in _in_batches(keys)
+        for row in conn.execute(query, {"given": Jsonb(some)})
+    ]
 
 
 def vector_columns(pair: Pair) -> dict[str, sql.Composable]:
@@ -184,6 +203,10 @@ def _held(slot: Slot, alias: str) -> sql.Composed:
         return sql.SQL("({})").format(there)
     ids = [slot.model.id] + ([] if slot.bridge_model_id is None else [slot.bridge_model_id])
     return sql.SQL("({} AND {} IN ({}))").format(there, ident.model_id(slot, alias), ident.comma(map(sql.Literal, ids)))
+
+
+def _named(columns: Mapping[str, sql.Composable]) -> sql.Composed:
+    return ident.comma(sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in columns.items())
 
 
 def _vector(pair: Pair, slot: Slot) -> sql.Composable:

@@ -30,6 +30,14 @@ WITH k AS MATERIALIZED (
            LATERAL (SELECT array(SELECT jsonb_array_elements_text(element)) AS embedmig_given) AS g)
 SELECT k.embedmig_given AS given, {key} AS key FROM k JOIN {rows} ON {match} WHERE {judged};
 
+-- name: read_rows
+-- What judged rows hold, by their keys.
+WITH k AS MATERIALIZED (
+    SELECT {typed}
+      FROM jsonb_array_elements(%(given)s) AS j (element),
+           LATERAL (SELECT array(SELECT jsonb_array_elements_text(element)) AS embedmig_given) AS g)
+SELECT {key} AS key, {columns} FROM k JOIN {rows} ON {match} WHERE {judged};
+
 -- name: read_column
 WITH k AS MATERIALIZED (
     SELECT {typed}

@@ -1,5 +1,6 @@
-"""A report as one page for a decision meeting."""
+"""Reports as pages for a decision meeting."""
 
+from embedmig.validation.page.candidates import render_candidates
 from embedmig.validation.page.rendering import render_page
 
-__all__ = ["render_page"]
+__all__ = ["render_candidates", "render_page"]

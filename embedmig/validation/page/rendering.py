@@ -36,7 +36,7 @@ def render_page(
     script = folder.joinpath("page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return str(
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             report=report,
@@ -88,22 +88,23 @@ def _order(result: Any, *, new: bool = False) -> list[Key]:
     return [found.key for found in (result.target if new else result.source)]
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Of our templates. Raises UsageError when jinja2 is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as exc:
         raise UsageError(
             "the page is made with jinja2, which is not installed: pip install 'embedmig[validate]'"
         ) from exc
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("embedmig.validation.page", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = lambda value, digits=3: f"{value:.{digits}f}"
-    environment.filters["signed"] = lambda value, digits=3: f"{value:+.{digits}f}"
-    environment.filters["percent"] = lambda value: f"{value:.0%}"
-    environment.filters["whole"] = lambda value: f"{value:,}"
-    return environment
+    made.filters["number"] = lambda value, digits=3: f"{value:.{digits}f}"
+    made.filters["signed"] = lambda value, digits=3: f"{value:+.{digits}f}"
+    made.filters["percent"] = lambda value: f"{value:.0%}"
+    made.filters["whole"] = lambda value: f"{value:,}"
+    return made
