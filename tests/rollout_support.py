@@ -24,10 +24,12 @@ UNWATCHED = Settings(
 """No rollback trigger is armed."""
 
 
-def add_report(conn: Connection, collection: Collection, verdict: str, *, part: float = 1.0) -> None:
+def add_report(
+    conn: Connection, collection: Collection, verdict: str, *, part: float = 1.0, bridged_share: float = 0.0
+) -> None:
     """The newest report on the open migration."""
     migration = migrations.get_migration(conn, collection)
-    reports.add_report(conn, migration, verdict=verdict, body={}, part=part)
+    reports.add_report(conn, migration, verdict=verdict, body={}, part=part, bridged_share=bridged_share)
 
 
 def make_ready(

@@ -49,6 +49,7 @@ def _shown(told: "Plan") -> "RenderableType":
     for title, lines in (
         ("what each placement does", _consequences(told)),
         ("who will notice", _noticed(told)),
+        ("or a bridge, and the rows as searches bring them up", _bridge(told)),
         ("locks", told.locks),
         ("beware", told.warnings),
     ):
@@ -116,6 +117,23 @@ def _writes(told: "Plan") -> "RenderableType":
 
 def _consequences(told: "Plan") -> list[str]:
     return [f"{write.placement.value}: {line}" for write in told.writes for line in write.consequences]
+
+
+def _bridge(told: "Plan") -> list[str]:
+    from embedmig.cli.sizes import print_bytes, print_seconds
+
+    bridge = told.bridge
+    if bridge is None:
+        return []
+    return [
+        f"embedmig bridge {told.collection}: every row mapped in about {print_seconds(bridge.bridge_s)}, about"
+        f" {bridge.bridge_rows_per_s:,.0f} rows/s; then index, validate, serve, at less than the new model's quality",
+        f"replacing bridged vectors under the index: about {bridge.replaced_rows_per_s:,.0f} rows/s, all of them"
+        f" {print_seconds(bridge.replace_s)} at least; embedmig reembed {told.collection} --batch-size"
+        f" {bridge.batch_rows}",
+        f"when most are replaced: {bridge.reindex}; it takes {print_bytes(bridge.reindex_bytes)} beside the index"
+        " meanwhile",
+    ]
 
 
 def _noticed(told: "Plan") -> list[str]:

@@ -13,6 +13,7 @@ from embedmig.db import Connection, Database
 from embedmig.db.connection import require_server
 from embedmig.embedders import load_embedder
 from embedmig.errors import RefusedError, UnsupportedError, UsageError
+from embedmig.schema.bridge_forecast import BridgeForecast, forecast_bridge
 from embedmig.schema.build_memory import plan_memory
 from embedmig.schema.designing import design_target
 from embedmig.schema.estimates import hnsw_index_bytes, ivfflat_index_bytes
@@ -70,6 +71,8 @@ class Plan:
     blocked: Mapping[str, str]
     """A placement that cannot be, and why."""
     index: IndexPlan
+    bridge: BridgeForecast | None
+    """What a bridge would take in place of waiting for all that; None where nothing can be bridged from."""
     onlookers: tuple[Onlooker, ...]
     not_looked_at: tuple[str, ...]
     locks: tuple[str, ...]
@@ -127,6 +130,7 @@ def plan(db: Database, collection: str, to: str, *, measure: bool = True) -> Pla
             writes=_writes(conn, found, facts, targets, embedding.rows_wanting),
             blocked={str(name): reason for name, reason in blocked.items()},
             index=_index(conn, source, target, embedding.rows_wanting),
+            bridge=_bridge(conn, source, target, embedding.rows_wanting),
             onlookers=tuple(onlookers),
             not_looked_at=tuple(unseen),
             locks=tuple(locks_taken(found, target)),
@@ -237,6 +241,15 @@ def _index(conn: Connection, source: Slot, target: Slot, rows: int) -> IndexPlan
         shared_memory_bytes=memory.shared_memory_bytes,
         notes=(*notes, *memory.notes),
     )
+
+
+def _bridge(conn: Connection, source: Slot, target: Slot, rows: int) -> BridgeForecast | None:
+    found = find_ann_indexes(conn, source.schema, source.table, source.vector_column)
+    try:
+        designs, _ = design_indexes(target, rows=rows, options=IndexOptions(), source=source, source_indexes=found)
+    except UnsupportedError:
+        return None
+    return forecast_bridge(source, target, rows=rows, index=designs[0].name)
 
 
 def _warnings(facts: TableFacts, source: Slot, model: Model, embedding: EmbeddingForecast) -> Sequence[str]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from psycopg import sql
 
-from embedmig.backfill.census import count_rows
+from embedmig.backfill.census import Census, count_rows
 from embedmig.backfill.completeness import completeness
 from embedmig.catalog import migrations, reports, routes, slots
 from embedmig.catalog.reports import StoredReport
@@ -21,6 +21,8 @@ from embedmig.stages import Facts
 from embedmig.types import Collection, Migration, ModelState, Slot
 
 FULL_BP = 10_000
+BRIDGED_POINTS = 0.10
+"""A report stands for the share of bridged rows that it saw, give or take so much."""
 
 
 def slots_of(conn: Connection, collection: Collection, migration: Migration | None) -> tuple[Slot, Slot | None]:
@@ -49,11 +51,10 @@ def gather_facts(
     source, target = slots_of(conn, collection, migration)
     if migration is None or target is None:
         return Facts(collection=collection.name, source=source.name, target=None)
-    reasons = (
-        completeness(conn, collection, target, settings).reasons if counted else _at_a_glance(conn, target, settings)
-    )
+    whole = completeness(conn, collection, target, settings) if counted else None
+    reasons = _at_a_glance(conn, target, settings) if whole is None else whole.reasons
     report = reports.newest_report(conn, migration)
-    stands, why_not = _stands(report)
+    stands, why_not = _stands(report, None if whole is None else whole.census)
     if report is None and not _has_text(conn, collection):
         stands = True  # There is nothing to compare, and no query that could be answered worse.
     since = routes.full_since(conn, collection.group)
@@ -113,9 +114,15 @@ def _at_a_glance(conn: Connection, target: Slot, settings: Settings) -> list[str
     return reasons
 
 
-def _stands(report: StoredReport | None) -> tuple[bool, str]:
+def _stands(report: StoredReport | None, census: Census | None) -> tuple[bool, str]:
+    """``census``: of the target, where it was counted; a report stands for the share of bridged rows that it saw."""
     if report is None:
         return False, "it has not been validated"
+    share = report.bridged_share
+    if census is not None and census.with_text:
+        share = census.bridged / census.with_text
+    if abs(share - report.bridged_share) > BRIDGED_POINTS and report.accepted is None:
+        return False, f"report {report.id} saw {report.bridged_share:.0%} bridged rows, now it is {share:.0%}"
     if report.stands:
         return True, ""
     if report.part < 1:

@@ -15,7 +15,7 @@ from embedmig.catalog.events import list_events
 from embedmig.catalog.models import add_model, update_model
 from embedmig.catalog.rates import RateLimits, set_limits
 from embedmig.catalog.slots import list_slots
-from embedmig.commands import expand, index, plan
+from embedmig.commands import expand, index, plan, reembed
 from embedmig.commands.planning import Plan
 from embedmig.db import Connection, Database
 from embedmig.embedders import load_embedder
@@ -248,6 +248,24 @@ def test_a_model_that_is_gone_or_the_one_there_is_or_unknown_is_refused(db: Data
 def test_a_source_model_that_is_gone_is_warned_of(db: Database, docs: Connection) -> None:
     update_model(docs, replace(OLD, state=ModelState.GONE))
     assert any("missing there after a rollback" in warning for warning in _plan(db).warnings)
+
+
+def test_a_bridge_is_foretold_with_the_reindex_to_plan_and_the_batch_size_under_an_index(
+    db: Database, docs: Connection, verb: Verb
+) -> None:
+    told = _plan(db)
+    assert told.bridge is not None
+    assert 16 <= told.bridge.batch_rows <= 512
+    code, printed = verb("plan", "docs", "--to", "new@1")
+    assert code == 0
+    assert f"--batch-size {told.bridge.batch_rows}" in printed
+    assert told.bridge.reindex in printed
+    expand(db, "docs", "new@1", placement=told.placement)
+    reembed(db, "docs")
+    index(db, "docs")
+    built = list_slots(docs, get_collection(docs, "docs"))[1].index_name
+    assert told.bridge.reindex.endswith(f'."{built}"')
+    docs.execute(told.bridge.reindex)  # type: ignore[call-overload]
 
 
 def test_the_verb_prints_it_all_and_json_for_machines(verb: Verb, docs: Connection) -> None:

@@ -81,6 +81,17 @@ def test_a_report_that_did_not_pass_opens_nothing_until_accepted_with_a_reason(
     assert "accept-report" in [event.verb for event in list_events(conn, "docs")]
 
 
+def test_a_report_stands_for_the_share_of_bridged_rows_that_it_saw_give_or_take_ten_points(
+    db: Database, conn: Connection
+) -> None:
+    collection = make_ready(db, conn)
+    add_report(conn, collection, "pass", bridged_share=0.15)
+    with pytest.raises(RefusedError, match=r"saw 15% bridged rows, now it is 0%\): embedmig validate docs"):
+        commands.rollout(db, "docs", 100)
+    add_report(conn, collection, "pass", bridged_share=0.05)
+    commands.rollout(db, "docs", 100)
+
+
 def test_a_report_on_a_part_opens_no_ramp_and_cannot_be_accepted(db: Database, conn: Connection) -> None:
     collection = make_ready(db, conn, Placement.COLUMN)
     add_report(conn, collection, "pass", part=0.2)
