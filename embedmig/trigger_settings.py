@@ -22,6 +22,9 @@ class TriggerSettings(BaseModel):
     """The least overlap@10 of shadow reads; 0: off, since two good models may well find different rows."""
     label_overlap: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
     """The same for the requests of one label each."""
+    residual_rise: Annotated[float, Field(ge=0)] = 0.2
+    """So much larger, relative, may the bridge's mean residual on fresh pairs be than when it was made; ``inf``: off.
+    Measured by ``adapter eval``."""
     min_requests: Annotated[int, Field(ge=1)] = 500
     """A trigger on what was served wants so many requests of each slot, within a window, before it says anything."""
     min_pairs: Annotated[int, Field(ge=1)] = 200

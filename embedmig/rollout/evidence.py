@@ -10,6 +10,7 @@ from embedmig.catalog import collections, migrations, routes
 from embedmig.catalog.routes import Ladder
 from embedmig.catalog.traffic import ServedHour, ShadowHour, list_served, list_shadows
 from embedmig.db import Connection
+from embedmig.rollout.adapter_trigger import look_at_bridge
 from embedmig.rollout.triggers import Counts, ShadowPairs, Side, TriggerState, Window, judge
 from embedmig.search.latency import BUCKETS
 from embedmig.trigger_settings import TriggerSettings
@@ -26,6 +27,7 @@ def look_at_triggers(conn: Connection, group: str, settings: TriggerSettings) ->
         if migration is not None:
             windows = read_windows(conn, member, migration, ladder, settings)
             states = judge(windows, settings, members=len(members))
+            states += look_at_bridge(conn, member, migration, ladder.raised_at, settings)
             found += states if len(members) == 1 else [state.of(member.name) for state in states]
     return found
 

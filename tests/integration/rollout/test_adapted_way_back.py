@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,7 @@ from embedmig.catalog import adapters
 from embedmig.catalog.events import list_events
 from embedmig.catalog.models import update_model
 from embedmig.catalog.routes import get_route
+from embedmig.catalog.slots import get_slot
 from embedmig.cli.main import run
 from embedmig.db import Connection, Database
 from embedmig.settings import Settings
@@ -114,3 +116,21 @@ def test_status_shows_the_debt_and_its_end(
     )
     conn.execute("UPDATE embedmig.model SET fingerprint = 'another' WHERE id = %s", [NEW.id])
     assert "UNUSABLE, a model has another fingerprint" in page()
+
+
+def test_a_bridge_that_has_drifted_since_the_share_rose_rolls_back(
+    db: Database, conn: Connection, ready: Ready
+) -> None:
+    collection = ready()
+    bridge = adapters.add_adapter(
+        conn, collection, name=None, direction="bridge", from_model=OLD, to_model=NEW, kind="ridge", normalise=True,
+        body=b"", provenance={"scores": []},
+    )  # fmt: skip
+    adapters.mark_used(conn, bridge, get_slot(conn, collection, "v2"))
+    commands.rollout(db, "docs", 25)
+    drift = {"rise": 0.5, "low": 0.4, "high": 0.6, "drifted": True}
+    adapters.note_health(conn, bridge, {"at": datetime.now(UTC).isoformat(), "pairs": 100, "drift": drift})
+    ended = commands.rollout_watch(db, "docs", settings=Settings())
+    assert (ended.outcome, ended.percent) == ("rolled back", 0)
+    assert ended.why is not None
+    assert "a1 misses by +50.0% of what it did" in ended.why
