@@ -35,7 +35,7 @@ def audit(
     share that stands beside what is declared. Raises RefusedError when the model is gone.
     """
     settings = settings or load_settings()
-    with db.connect() as conn:
+    with db.connect(patience=settings) as conn:
         serving = read_serving(conn, collection)
         found = serving.source if slot is None else get_slot(conn, serving.collection, slot)
         result = audit_slot(
@@ -95,7 +95,7 @@ def verify(db: Database, collection: str, *, slot: str | None = None, keys: int 
 
     ``slot``: that one only, and judged whoever maintains it. ``keys``: show so many of the rows that are wrong.
     """
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         known = get_collection(conn, collection)
         keep_key_text(conn, known)
         slots = list_slots(conn, known) if slot is None else [get_slot(conn, known, slot)]
@@ -136,7 +136,7 @@ def doctor(db: Database, collection: str | None = None) -> Doctor:
     Works without pgvector and without the control schema, and says so. Raises DatabaseError when the server is not to
     be reached.
     """
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         findings = diagnose_server(conn)
         grants: list[str] = []
         if is_installed(findings):

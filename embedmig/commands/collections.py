@@ -15,6 +15,7 @@ from embedmig.errors import ConflictError, NotFoundError, RefusedError, UsageErr
 from embedmig.schema.adopting import adopt_target, find_leftovers
 from embedmig.schema.inspection import AnnIndex, describe_table, find_ann_indexes
 from embedmig.schema.registering import Registration, design_registration
+from embedmig.settings import load_settings
 from embedmig.types import Collection, Migration, Model, Route, Slot
 
 
@@ -66,7 +67,7 @@ def collection_add(
     """
     if on_edit not in ("serve", "hide"):
         raise UsageError(f"--on-edit is serve or hide, not {on_edit!r}")
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         require_server(conn)
         wanted = design_registration(
             conn,
@@ -85,13 +86,13 @@ def collection_add(
 
 def collection_list(db: Database) -> list[CollectionShown]:
     """Every collection, by name."""
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         return [_show(conn, collection) for collection in list_collections(conn)]
 
 
 def collection_show(db: Database, collection: str) -> CollectionShown:
     """One collection. Raises NotFoundError that lists those there are."""
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         return _show(conn, get_collection(conn, collection))
 
 

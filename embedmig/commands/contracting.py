@@ -76,7 +76,7 @@ def contract(
     """
     chosen = settings or load_settings()
     days = chosen.stability_days if stability_days is None else stability_days
-    with db.connect() as conn:
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         migration = migrations.find_migration(conn, found)
         if migration is None:
@@ -114,7 +114,7 @@ def detach(
     Raises RefusedError, NotFoundError, ConflictError, LockedError with nothing changed.
     """
     chosen = settings or load_settings()
-    with db.connect() as conn:
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         leaving = detaching.plan_leaving(conn, found, keep=keep)
         if not dry_run:

@@ -47,11 +47,12 @@ def index(
 
     ``kind`` is hnsw or ivfflat; what is left open is as the source's index has it. Raises what build_index raises.
     """
-    with db.connect() as conn:
+    chosen = settings or load_settings()
+    with db.connect(patience=chosen) as conn:
         require_server(conn)
         found = get_collection(conn, collection)
         wanted, source = _choose(conn, found, slot)
-        ini = environment_of(settings or load_settings(), found, wanted)
+        ini = environment_of(chosen, found, wanted)
         checks = validate_checks(conn, found, wanted)
     built = build_index(
         db,
@@ -65,7 +66,7 @@ def index(
         maintenance_work_mem=maintenance_work_mem,
         parallel_workers=parallel_workers,
         on_progress=on_progress,
-        settings=settings,
+        settings=chosen,
     )
     return Indexed(
         collection=found.name,

@@ -30,6 +30,7 @@ from embedmig.schema.forecast import (
 from embedmig.schema.index_design import IndexOptions, design_indexes
 from embedmig.schema.inspection import TableFacts, describe_table, find_ann_indexes, placement_facts
 from embedmig.schema.placement import choose_placement
+from embedmig.settings import load_settings
 from embedmig.types import Collection, Model, ModelState, Placement, Slot
 
 
@@ -98,7 +99,7 @@ def plan(db: Database, collection: str, to: str, *, measure: bool = True) -> Pla
     Raises NotFoundError, UsageError when it is the model there is, UnsupportedError when the model's vectors cannot be
     stored, RefusedError when the model is gone.
     """
-    with db.connect() as conn:
+    with db.connect(patience=load_settings()) as conn:
         require_server(conn)
         found, model = get_collection(conn, collection), get_model(conn, to)
         if model.state is ModelState.GONE:
@@ -264,7 +265,7 @@ def _warnings(facts: TableFacts, source: Slot, model: Model, embedding: Embeddin
     if source.model.state is ModelState.GONE:
         told.append(
             f"{source.model.key} is gone: rows written from handover on get no vector in {source.name}, and are missing"
-            " there after a rollback"
+            " there after a rollback; queries go back only through a query adapter (embedmig adapter fit)"
         )
     if facts.subscribed:
         told.append(f"{facts.name} is fed by a subscription: its triggers are made to fire always")

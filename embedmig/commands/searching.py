@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import sql
+
 from embedmig.catalog.collections import get_collection
-from embedmig.db import Database
+from embedmig.db import Database, identifiers
 from embedmig.search.plan import Explanation
 from embedmig.search.searcher import Searcher
-from embedmig.settings import Settings
+from embedmig.settings import Settings, load_settings
 from embedmig.types import Embedding
 
 SNIPPET_CHARS = 120
@@ -53,8 +55,11 @@ def search(
     """The ``k`` rows nearest to ``query``. ``where``: a condition in SQL over the table's columns. ``routing_key``:
     whose request it is; without one the text routes by itself. Raises what ``Searcher.connect`` and its search raise.
     """
-    with db.connect() as conn:
-        columns = get_collection(conn, collection).text_columns
+    with db.connect(patience=settings or load_settings()) as conn:
+        known = get_collection(conn, collection)
+        columns = known.text_columns
+        # A person is told of a lock that an application would wait for.
+        conn.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(identifiers.table(known)))
     look = Searcher.connect(collection, database_url=db.url, settings=settings, max_connections=1, counted=False)
     with look as searcher:
         hits = searcher.search(query, k, where=where, routing_key=routing_key, exact=exact, columns=columns)

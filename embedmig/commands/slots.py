@@ -74,7 +74,7 @@ def expand(
     Repeating it changes nothing. Raises NotFoundError, RefusedError, ConflictError, UnsupportedError, LockedError.
     """
     chosen = settings or load_settings()
-    with db.connect() as conn:
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         wanted = get_model(conn, model)
         if wanted.state is ModelState.GONE:
@@ -101,7 +101,7 @@ def expand_undo(
     """Drops the open migration's target, which must serve nobody, and closes the migration; the environment is treated
     as ``expand`` treats it. Raises RefusedError, LockedError."""
     chosen = settings or load_settings()
-    with db.connect() as conn:
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         op, source, target = expanding.drop_operation(conn, found)
         ini = None if at_once else revisions.find_environment(chosen)
@@ -130,7 +130,7 @@ def handover(
     Repeating it queues what still lacks a vector. Raises RefusedError, LockedError.
     """
     chosen = settings or load_settings()
-    with db.connect() as conn:
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         if to_app:
             return _given_to_app(conn, found, chosen)
@@ -151,10 +151,11 @@ def handover(
 
 def handover_undo(db: Database, collection: str, *, settings: Settings | None = None) -> HandoverResult:
     """Gives the source back to whom it was before the handover. Raises RefusedError while the target serves."""
-    with db.connect() as conn:
+    chosen = settings or load_settings()
+    with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         migration = migrations.get_migration(conn, found)
-        changed = handing_over.undo_handover(conn, found, settings=settings or load_settings())
+        changed = handing_over.undo_handover(conn, found, settings=chosen)
         return _as_it_is(_source_of(conn, found, migration), found, changed=changed)
 
 

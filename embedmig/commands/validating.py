@@ -50,7 +50,7 @@ def validate(
         queries_from_shadow=queries_from_shadow,
         qrels=qrels,
     )
-    with db.connect() as conn:
+    with db.connect(patience=settings) as conn:
         serving = read_serving(conn, collection)
         migration = get_migration(conn, serving.collection)
         pair = _pair(serving)

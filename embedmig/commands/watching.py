@@ -101,12 +101,13 @@ def status(
     Raises SettingsError when a variable of this environment is to pin a collection that does not exist: whoever set it
     believes a process to be pinned that is not.
     """
-    with db.connect() as conn:
+    chosen_settings = settings or load_settings()
+    with db.connect(patience=chosen_settings) as conn:
         idle = idle_variables(os.environ, [each.name for each in list_collections(conn)])
         if idle:
             raise SettingsError("; ".join([*idle, "mend or unset it"]))
         chosen = list_collections(conn) if collection is None else [get_collection(conn, collection)]
-        return [_status_of(conn, each, count, settings or load_settings()) for each in chosen]
+        return [_status_of(conn, each, count, chosen_settings) for each in chosen]
 
 
 def events(db: Database, collection: str | None = None, *, limit: int = 50) -> list[Event]:

@@ -1,12 +1,13 @@
 """Opens connections to the user's database and turns the driver's errors into ours, once."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types import TypeInfo
 
@@ -19,6 +20,7 @@ from embedmig.errors import (
     SettingsError,
     UnsupportedError,
 )
+from embedmig.settings import Settings
 
 Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
@@ -28,6 +30,16 @@ MIN_PGVECTOR = (0, 8)
 _PORT = re.compile(r"[0-9,]*")
 _OF_CONTROL_SCHEMA = re.compile(r'schema "embedmig"|function embedmig\.|relation "embedmig\.(?!\w+_v\d+")')
 """How an error names what ``embedmig init`` makes; a companion (docs_v2) stands in the same schema and is not of it."""
+_HELD = """
+SELECT l.relation::regclass::text AS relation, a.pid,
+       coalesce(nullif(a.application_name, ''), a.backend_type, 'of another role') AS name,
+       coalesce(a.state, 'state unknown') AS state,
+       round(extract(epoch FROM clock_timestamp() - a.xact_start))::int AS xact_s
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
+ WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND a.pid <> pg_backend_pid() AND c.relkind IN ('r', 'p', 'm')
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ ORDER BY a.xact_start LIMIT 3"""
+"""Reading waits for this lock alone."""
 REFUSED = "EM001"
 """The SQLSTATE by which the catalog's functions say that a precondition does not hold."""
 
@@ -41,10 +53,12 @@ class Database:
         self._application_name = application_name
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """An autocommit connection with rows as dicts; write in ``with conn.transaction():``.
+    def connect(self, *, patience: Settings | None = None) -> Iterator[Connection]:
+        """An autocommit connection with rows as dicts; write in ``with conn.transaction():``. With ``patience``, no
+        statement waits longer for a lock than all the tries of a change would.
 
-        Raises DatabaseError (or a child) for whatever the driver raises inside the block.
+        Raises DatabaseError (or a child) for whatever the driver raises inside the block; LockedError, naming who
+        holds it, when patience ends.
         """
         with translated_errors():
             conn: Connection = psycopg.connect(
@@ -56,7 +70,11 @@ class Database:
             )
             with conn:
                 register_vector_types(conn)
-                yield conn
+                if patience is None:
+                    yield conn
+                else:
+                    with _giving_up(conn, patience.lock_timeout_s * patience.lock_attempts):
+                        yield conn
 
     @property
     def safe_url(self) -> str:
@@ -65,6 +83,30 @@ class Database:
         host, name = info.get("host", "localhost"), info.get("dbname", "")
         port = f":{info['port']}" if "port" in info else ""
         return f"postgresql://{info.get('user', '')}@{host}{port}/{name}"
+
+
+@contextmanager
+def _giving_up(conn: Connection, seconds: float) -> Iterator[None]:
+    conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(seconds * 1000)}ms"])
+    try:
+        yield
+    except pg.LockNotAvailable as exc:
+        # A closed or broken connection cannot be asked any more.
+        idle = conn.info.transaction_status is TransactionStatus.IDLE
+        held = conn.execute(_HELD).fetchall() if idle else []
+        raise LockedError(
+            f"gave up after {seconds:g} s behind a lock" + (f" on {_holders(held)}" if held else "") + ": run it again"
+            " when it is free",
+            sqlstate=exc.sqlstate,
+        ) from exc
+
+
+def _holders(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        f"{row['relation']}, held by pid {row['pid']} ({row['name']}, {row['state']}, in a transaction for"
+        f" {row['xact_s']} s)"
+        for row in rows
+    )
 
 
 def checked_url(url: str) -> str:

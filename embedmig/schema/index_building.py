@@ -243,7 +243,9 @@ def _report(build: Build, index: str, doing: str | None) -> None:
         build.on_progress(progress)
         return
     row = build.watcher.execute(QUERIES["progress"], {"pid": build.builder.info.backend_pid}).fetchone()
-    if row is not None:
+    if row is None:
+        _report_waiting(build, index)
+    else:
         build.on_progress(
             IndexProgress(
                 index=index,
@@ -253,6 +255,20 @@ def _report(build: Build, index: str, doing: str | None) -> None:
                 seconds=build.seconds,
             )
         )
+
+
+def _report_waiting(build: Build, index: str) -> None:
+    """Before the server counts a build as begun it may wait for its table."""
+    row = build.watcher.execute(QUERIES["who_blocks"], {"pid": build.builder.info.backend_pid}).fetchone()
+    if row is not None:
+        waits = IndexProgress(
+            index=index,
+            phase=f"waiting for its table, which {row['name']} has locked",
+            share=None,
+            waits_for_pid=row["pid"],
+            seconds=build.seconds,
+        )
+        build.on_progress(waits)
 
 
 def _share(row: dict[str, int]) -> float | None:

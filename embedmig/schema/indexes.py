@@ -77,7 +77,8 @@ def build_index(
     """
     options = IndexOptions(kind=kind, m=m, ef_construction=ef_construction, lists=lists)
     options.check()
-    with db.connect() as builder, db.connect() as watcher:
+    chosen = settings or load_settings()
+    with db.connect() as watcher, db.connect(patience=chosen) as builder:
         _hold(builder, collection, slot)
         require_vectors(builder, collection, slot)
         facts = describe_table(builder, slot.schema, slot.table)
@@ -89,7 +90,7 @@ def build_index(
         build = Build(
             builder=builder,
             watcher=watcher,
-            settings=settings or load_settings(),
+            settings=chosen,
             vector_schema=_vector_schema(builder),
             memory=memory,
             on_progress=on_progress,

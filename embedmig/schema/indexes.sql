@@ -49,6 +49,11 @@ SELECT pg_size_bytes(current_setting('maintenance_work_mem')) AS maintenance_wor
        current_setting('max_parallel_maintenance_workers')::int AS parallel_workers,
        current_setting('dynamic_shared_memory_type') = 'posix' AS shares_by_posix;
 
+-- name: who_blocks
+SELECT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'another role') AS name
+  FROM unnest(pg_blocking_pids(%(pid)s)) AS blocking (pid) JOIN pg_stat_activity a USING (pid)
+ ORDER BY a.xact_start LIMIT 1;
+
 -- name: read_size
 SELECT pg_size_bytes(%(text)s) AS bytes;
 

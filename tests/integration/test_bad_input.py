@@ -11,7 +11,9 @@ import pytest
 
 from embedmig.catalog.install import newest_revision
 from embedmig.cli.main import embedmig, run
+from embedmig.commands import index
 from embedmig.db import Database
+from embedmig.schema.index_building import IndexProgress
 from tests.conftest import copied_database
 from tests.support import make_docs
 
@@ -193,3 +195,50 @@ def test_init_by_a_role_that_may_make_no_schema_is_a_privilege_that_is_missing(
         assert "permission denied for database" in said["message"]
         with db.connect() as conn:
             conn.execute("DROP ROLE reads_only")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["status"],
+        ["verify", "docs"],
+        ["audit", "docs"],
+        ["search", "docs", "words"],
+        ["collection", "list"],
+        ["collection", "show", "docs"],
+        ["plan", "docs", "--to", "new@1"],
+        ["index", "docs", "--slot", "v1"],
+        ["expand", "docs", "--to", "new@1"],
+    ],
+    ids=" ".join,
+)
+def test_behind_a_lock_of_somebody_a_verb_gives_up_and_says_whose(
+    line: list[str], with_docs: Database, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDMIG_LOCK_TIMEOUT_S", "0.1")
+    monkeypatch.setenv("EMBEDMIG_LOCK_ATTEMPTS", "1")
+    somebody = Database(with_docs.url, application_name="somebody")
+    with somebody.connect() as other, other.transaction():
+        other.execute("LOCK TABLE docs IN ACCESS EXCLUSIVE MODE")
+        pid = other.info.backend_pid
+        code, said = complaint(line, with_docs)
+    assert (code, said["error"]) == (3, "LockedError")
+    assert "docs" in said["message"]
+    assert f"pid {pid} (somebody, " in said["message"]
+
+
+def test_an_index_that_waits_for_its_table_says_for_whom(with_docs: Database) -> None:
+    somebody = Database(with_docs.url, application_name="somebody")
+    waited_for = []
+    with somebody.connect() as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE docs IN SHARE ROW EXCLUSIVE MODE")
+
+        def see(progress: IndexProgress) -> None:
+            if "somebody" in progress.phase and not waited_for:
+                waited_for.append(progress.waits_for_pid)
+                other.execute("COMMIT")
+
+        index(with_docs, "docs", slot="v1", on_progress=see)
+        assert waited_for == [other.info.backend_pid]
+        other.execute("DROP INDEX docs_embedding_hnsw")
