@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from embedmig.catalog import adapters
+from embedmig.catalog.collections import delete_collection
 from embedmig.catalog.slots import drop_slot, get_slot
 from embedmig.db import Connection
 from embedmig.errors import ConflictError, NotFoundError
@@ -53,7 +54,9 @@ def test_one_adapter_a_direction_stands_at_a_slot_and_none_at_a_dropped_one(conn
     adapters.mark_used(conn, bridge, slot)
     adapters.mark_used(conn, second, slot)
     standing = adapters.used_adapter(conn, docs, slot, "query")
-    assert standing is not None and standing.name == second.name and standing.slot == "v1"
+    assert standing is not None
+    assert standing.name == second.name
+    assert standing.slot == "v1"
     with pytest.raises(psycopg.errors.UniqueViolation):
         conn.execute("UPDATE embedmig.adapter SET slot_id = %s, used_since = now() WHERE id = %s", [slot.id, first.id])
     drop_slot(conn, slot)
@@ -63,8 +66,17 @@ def test_one_adapter_a_direction_stands_at_a_slot_and_none_at_a_dropped_one(conn
 def test_a_fingerprint_that_is_another_than_at_the_fit_is_seen(conn: Connection) -> None:
     docs = make_docs(conn)
     kept = keep(conn, docs)
-    assert not kept.from_changed and not kept.to_changed
+    assert not kept.from_changed
+    assert not kept.to_changed
     conn.execute("UPDATE embedmig.model SET fingerprint = 'other' WHERE id = %s", [NEW.id])
     kept = adapters.get_adapter(conn, docs, kept.name)
-    assert kept.from_changed and not kept.to_changed
+    assert kept.from_changed
+    assert not kept.to_changed
     assert adapters.read_body(conn, kept).fingerprints == {"new@1": b"other", "old@1": None}
+
+
+def test_they_go_with_their_collection(conn: Connection) -> None:
+    docs = make_docs(conn)
+    adapters.mark_used(conn, keep(conn, docs), get_slot(conn, docs, "v1"))
+    delete_collection(conn, docs)
+    assert adapters.list_adapters(conn, docs, dropped=True) == []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 from embedmig.catalog import adapters, models
 from embedmig.catalog.adapters import KeptAdapter
@@ -26,6 +27,7 @@ from embedmig.errors import (
 )
 from embedmig.search import ahead
 from embedmig.search.sampling import ShadowOptions
+from embedmig.search.searcher import Searcher
 from embedmig.types import Embedding, Model, ModelState, Slot
 from tests.adapter_support import OTHER, keep_adapter
 from tests.integration.search.conftest import Connect, set_share
@@ -205,3 +207,29 @@ def test_no_model_that_is_gone_is_loaded_ahead_or_for_shadow_reads(
     pair = conn.execute("SELECT overlap, not_shadowed, errors FROM embedmig.shadow").fetchone()
     assert pair is not None
     assert (sum(pair["overlap"]), pair["not_shadowed"], pair["errors"][0]) == (1, 0, 1)
+
+
+def test_a_role_that_only_searches_needs_no_further_right(adapted: KeptAdapter, conn: Connection, db: Database) -> None:
+    name = f"adapted_{conn.info.dbname}"
+    role = sql.Identifier(name)
+    conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    try:
+        for grant in (
+            "USAGE ON SCHEMA embedmig",
+            "SELECT ON embedmig.route",
+            "SELECT ON embedmig.slot",
+            "SELECT ON docs",
+        ):
+            conn.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(grant), role))
+        url = psycopg.conninfo.make_conninfo(db.url, options=f"-c role={name}")
+        with Searcher.connect("docs", database_url=url) as searcher:
+            assert searcher.search(of(NEW))
+        with psycopg.connect(url) as reader:
+            found = reader.execute(
+                "SELECT count(*) FROM embedmig.search_v1('docs', %s::real[]::vector, 'new@1')",
+                [VECTORS[NEW.key].tolist()],
+            )
+            assert found.fetchone() == (10,)
+    finally:
+        conn.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        conn.execute(sql.SQL("DROP ROLE {}").format(role))
