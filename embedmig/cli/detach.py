@@ -58,4 +58,6 @@ def _describe(result: "Detached") -> "Text":
         lines.append(f"  {', '.join(result.dropped)} is gone")
     if result.moved_to is not None:
         lines.append(f"  the companion is now the plain table {result.moved_to}")
+    if result.revision is not None:
+        lines.append(f"  {result.revision} says the same for your other databases; here it changes nothing")
     return verbatim(lines)

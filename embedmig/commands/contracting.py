@@ -52,6 +52,8 @@ class Detached:
     dropped: tuple[str, ...]
     moved_to: str | None
     sql: tuple[str, ...]
+    revision: Path | None
+    """The matching revision in the user's Alembic environment."""
     done: bool
 
 
@@ -117,14 +119,19 @@ def detach(
     with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
         leaving = detaching.plan_leaving(conn, found, keep=keep)
+        revision = None
         if not dry_run:
+            ini = matching.environment_of_any(chosen, found, [*leaving.kept, *leaving.dropped])
+            operations = matching.detach_operations(conn, found, leaving)
             detaching.detach(conn, found, leaving, why=why, settings=chosen)
+            revision = _write(ini, f"detach {found.name}", operations)
     return Detached(
         collection=found.name,
         kept=tuple(slot.name for slot in leaving.kept),
         dropped=tuple(slot.name for slot in leaving.dropped),
         moved_to=leaving.moved_to,
         sql=leaving.sql,
+        revision=revision,
         done=not dry_run,
     )
 
@@ -141,18 +148,29 @@ def _end(
 ) -> Contracted:
     done = []
     # Asked before anything is done: the revision is written after it, and must not fail then.
-    writes = not (only_retire or ending.keep_source)
-    ini = matching.environment_of(settings, ending.collection, ending.target) if writes else None
-    operations = ([], []) if ini is None else matching.contract_operations(conn, ending)
+    ini = matching.environment_of(settings, ending.collection, ending.target)
+    operations = ([], []) if ini is None else _operations(conn, ending, only_retire=only_retire)
     if ending.migration.retired_at is None:
         contracting.retire(conn, ending, why=why, forced=forced, settings=settings)
         done.append("retire")
     if not only_retire:
         contracting.drop_source(conn, ending, why=why, forced=forced, settings=settings)
         done.append("drop")
-    message = f"contract {ending.collection.name} to {ending.target.name}"
-    written = None if ini is None else revisions.write_revision(ini, message, *operations).path
+    verb = f"retire {ending.source.name} of" if only_retire else "contract"
+    message = f"{verb} {ending.collection.name}" + ("" if only_retire else f" to {ending.target.name}")
+    written = _write(ini, message, operations)
     return _contracted(conn, ending, done=tuple(done), forced=forced, revision=written)
+
+
+def _operations(conn: Connection, ending: Ending, *, only_retire: bool) -> matching.Operations:
+    if only_retire:
+        return matching.retire_operations(ending)
+    return matching.keep_operations(conn, ending) if ending.keep_source else matching.contract_operations(conn, ending)
+
+
+def _write(ini: Path | None, message: str, operations: matching.Operations) -> Path | None:
+    """The matching revision; None without an environment, or where there is nothing to say."""
+    return None if ini is None or not operations[0] else revisions.write_revision(ini, message, *operations).path
 
 
 def _contracted(

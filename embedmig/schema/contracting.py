@@ -12,9 +12,8 @@ from embedmig.errors import ConflictError, RefusedError
 from embedmig.schema.contract_gates import share_gates
 from embedmig.schema.designing import slot_arguments
 from embedmig.schema.inspection import AnnIndex, describe_table, find_ann_indexes
-from embedmig.schema.labels import label_columns
+from embedmig.schema.labels import label_columns, unlabel_statements
 from embedmig.schema.locking import under_lock
-from embedmig.schema.naming import check_of
 from embedmig.schema.operations import RenameEmbeddingColumnOp
 from embedmig.schema.operations.drop_embedding_column import drop_slot_statements
 from embedmig.schema.slot_arguments import SlotArguments
@@ -81,7 +80,7 @@ def plan_ending(
 def _closing_statements(conn: Connection, ending: Ending) -> list[str]:
     collection, source, target = ending.collection, ending.source, ending.target
     if ending.keep_source:
-        statements = _unlabel_statements(conn, source)
+        statements = unlabel_source(conn, source)
     else:
         statements = _drop_statements(conn, collection, source, target)
     statements += index_rename_statements(ending)[0]
@@ -214,16 +213,9 @@ def _drop_statements(conn: Connection, collection: Collection, source: Slot, tar
     return view + [part.as_string(None) for part in drop_slot_statements(arguments)]
 
 
-def _unlabel_statements(conn: Connection, source: Slot) -> list[str]:
-    """Takes our label, hash and check off a source that stays: nobody would keep them true."""
-    if source.placement is Placement.COMPANION:
-        return []
-    drops = [
-        sql.SQL("DROP CONSTRAINT IF EXISTS {}").format(sql.Identifier(check_of(source.vector_column))),
-        *(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in label_columns(conn, source)),
-    ]
-    alter = sql.SQL("ALTER TABLE {} {}").format(identifiers.slot_table(source), identifiers.comma(drops))
-    return [alter.as_string(None)]
+def unlabel_source(conn: Connection, source: Slot) -> list[str]:
+    """Takes our label, hash and check off a source that stays."""
+    return [] if source.placement is Placement.COMPANION else unlabel_statements(source, label_columns(conn, source))
 
 
 def _new_index_name(source: Slot, target: Slot, indexes: list[AnnIndex], *, keep_source: bool) -> str | None:

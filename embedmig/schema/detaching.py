@@ -9,7 +9,7 @@ from embedmig.catalog.events import log_event
 from embedmig.db import Connection, Queries, identifiers
 from embedmig.errors import ConflictError, NotFoundError, RefusedError
 from embedmig.schema.constraints import drop_check_statement
-from embedmig.schema.labels import label_columns
+from embedmig.schema.labels import label_columns, unlabel_statements
 from embedmig.schema.locking import under_lock
 from embedmig.schema.triggers import drop_trigger_statements, replace_trigger
 from embedmig.schema.views import drop_view_statement
@@ -52,10 +52,7 @@ def plan_leaving(conn: Connection, collection: Collection, *, keep: str | None =
         statements += _free_slot(conn, slot)
         if slot.placement is Placement.COMPANION:
             moved_to = _refuse_taken(conn, collection, slot)
-            move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
-            statements.append(
-                move.format(identifiers.slot_table(slot), sql.Identifier(collection.schema)).as_string(conn)
-            )
+            statements.append(move_companion_statement(slot, slot.schema, collection.schema))
     return Leaving(kept=tuple(kept), dropped=tuple(dropped), moved_to=moved_to, sql=tuple(statements))
 
 
@@ -135,6 +132,12 @@ def _refuse_pinned(conn: Connection, collection: Collection, dropped: list[Slot]
         )
 
 
+def move_companion_statement(slot: Slot, old: str, new: str) -> str:
+    """Puts a companion into another schema."""
+    move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
+    return move.format(sql.Identifier(old, slot.table), sql.Identifier(new)).as_string(None)
+
+
 def _drop_slot(conn: Connection, slot: Slot) -> list[str]:
     if slot.placement is Placement.COMPANION:
         return [sql.SQL("DROP TABLE IF EXISTS {}").format(identifiers.slot_table(slot)).as_string(conn)]
@@ -148,11 +151,7 @@ def _drop_slot(conn: Connection, slot: Slot) -> list[str]:
 def _free_slot(conn: Connection, slot: Slot) -> list[str]:
     """Without its check and labels, which nobody would keep true. A companion keeps its columns: they are its own."""
     table = identifiers.slot_table(slot)
-    statements = [drop_check_statement(table, slot.vector_column).as_string(conn)]
-    labels = [] if slot.placement is Placement.COMPANION else label_columns(conn, slot)
-    if labels:
-        drops = identifiers.comma(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in labels)
-        statements.append(sql.SQL("ALTER TABLE {} {}").format(table, drops).as_string(conn))
+    statements = unlabel_statements(slot, label_columns(conn, slot))
     if slot.placement is Placement.COLUMN and not _was_found(slot):
         comment = sql.SQL("COMMENT ON COLUMN {}.{} IS NULL").format(table, sql.Identifier(slot.vector_column))
         statements.append(comment.as_string(conn))

@@ -12,6 +12,7 @@ from embedmig.schema.operations.create_vector_index import (
     index_arguments,
 )
 from embedmig.schema.operations.drop_embedding_column import DropEmbeddingColumnOp
+from embedmig.schema.operations.follow_embedmig import FollowEmbedmigOp, UnfollowEmbedmigOp
 from embedmig.schema.operations.rename_embedding_column import RenameEmbeddingColumnOp
 from embedmig.schema.slot_arguments import SlotArguments
 
@@ -20,9 +21,11 @@ __all__ = [
     "CreateVectorIndexOp",
     "DropEmbeddingColumnOp",
     "DropVectorIndexOp",
+    "FollowEmbedmigOp",
     "IndexArguments",
     "RenameEmbeddingColumnOp",
     "SlotArguments",
+    "UnfollowEmbedmigOp",
     "include_object",
     "index_arguments",
     "render_item",

@@ -37,8 +37,7 @@ class AddEmbeddingColumnOp(MigrateOperation):
 
     def statements(self) -> list[str]:
         """DDL first, so that the user's table is locked before the catalog's rows are."""
-        made = create_companion(self.slot) if self.slot.is_apart else _add_columns(self.slot)
-        return under_short_locks([*made, _open_slot(self.slot)])
+        return under_short_locks([*add_slot_statements(self.slot), _open_slot(self.slot)])
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """As Alembic prints operations."""
@@ -53,6 +52,11 @@ def _run(operations: Operations, op: AddEmbeddingColumnOp) -> None:
 @renderers.dispatch_for(AddEmbeddingColumnOp)
 def _render(context: AutogenContext, op: AddEmbeddingColumnOp) -> str:
     return render_call(context, "add_embedding_column", (op.slot.table, op.slot.column), op.slot.named())
+
+
+def add_slot_statements(slot: SlotArguments) -> list[sql.Composable]:
+    """The DDL alone: the companion, or the columns with their checks, and the source's label if it comes with them."""
+    return [*create_companion(slot)] if slot.is_apart else _add_columns(slot)
 
 
 def _add_columns(slot: SlotArguments) -> list[sql.Composable]:

@@ -54,10 +54,17 @@ def run_statements(operations: Any, op: HasStatements) -> None:
             operations.get_bind().exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
+def _as_typed(value: object) -> str:
+    """A list of statements has one a line."""
+    if not isinstance(value, list) or not value:
+        return repr(value)
+    return "[\n        " + ",\n        ".join(map(repr, value)) + ",\n    ]"
+
+
 def render_call(context: Any, function: str, positional: Sequence[object], named: Mapping[str, object]) -> str:
     """``op.function(...)`` as a person would type it, one argument a line; those that are None stay out."""
     context.imports.add("import embedmig.schema.operations  # registers op.add_embedding_column and its like")
     lines = [", ".join(repr(value) for value in positional)]
-    lines += [f"{name}={value!r}" for name, value in named.items() if value is not None]
+    lines += [f"{name}={_as_typed(value)}" for name, value in named.items() if value is not None]
     prefix = context.opts["alembic_module_prefix"]
     return f"{prefix}{function}(\n    " + ",\n    ".join(lines) + ",\n)"

@@ -131,6 +131,7 @@ def test_a_collection_that_was_detached_begins_with_revisions_of_its_own(
     first = commands.index(db, "docs", settings=settings)
     upgrade(ini)
     commands.detach(db, "docs", settings=settings)
+    upgrade(ini)
     commands.collection_add(db, "docs", table="docs", text=["title", "body"], embedding="embedding", model="old@1")
     after = commands.expand(db, "docs", "new@1", run=True, settings=settings)
     assert (after.target, after.done) == (before.target, True)
