@@ -103,8 +103,10 @@ def expand_undo(
     chosen = settings or load_settings()
     with db.connect(patience=chosen) as conn:
         found = get_collection(conn, collection)
-        op, source, target = expanding.drop_operation(conn, found)
         ini = None if at_once else revisions.find_environment(chosen)
+        if ini is not None and migrations.find_migration(conn, found) is None:
+            _refuse_waiting(conn, ini, found)
+        op, source, target = expanding.drop_operation(conn, found)
         if ini is None:
             undone = expanding.undo_expand(conn, found, settings=chosen)
             return _change(found, undone.source, undone.target, "", undone.sql)
@@ -193,6 +195,17 @@ def _write(
         # Asked before a file is written, and again of the one that is there.
         revisions.refuse_pending(ini, but=written)
     return written or revisions.write_revision(ini, message, [op], [op.reverse()])
+
+
+def _refuse_waiting(conn: Connection, ini: Path, collection: Collection) -> None:
+    """Raises RefusedError where a revision would open the migration and has not been run: there is nothing to undo."""
+    name = slots.next_slot_name(conn, collection)
+    waiting = revisions.find_waiting(ini, "add_embedding_column", collection.name, name)
+    if waiting is not None:
+        raise RefusedError(
+            f"{waiting.path} has not been run, so nothing of slot {name} of {collection.name} is here to be taken back:"
+            " delete the file (or run it, alembic upgrade head, and undo it then)"
+        )
 
 
 def _already_open(

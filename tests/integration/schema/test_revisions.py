@@ -151,6 +151,19 @@ def test_undo_is_a_revision_too(db: Database, conn: Connection, docs: Collection
     assert [slot.name for slot in slots.list_slots(conn, docs)] == ["v1"]
 
 
+def test_undo_of_a_revision_that_was_not_run_says_to_delete_the_file(
+    db: Database, conn: Connection, docs: Collection, settings: Settings
+) -> None:
+    with pytest.raises(RefusedError, match="docs has no open migration"):
+        commands.expand_undo(db, "docs", settings=settings)
+    written = commands.expand(db, "docs", "new@1", settings=settings).revision
+    assert written is not None
+    with pytest.raises(RefusedError, match=f"{written.name} has not been run.*delete the file"):
+        commands.expand_undo(db, "docs", run=True, settings=settings)
+    written.unlink()
+    assert commands.expand(db, "docs", "new@1", settings=settings).revision != written
+
+
 def test_run_is_refused_while_another_revision_waits_and_writes_no_file(
     db: Database, conn: Connection, docs: Collection, settings: Settings, ini: Path
 ) -> None:
