@@ -68,9 +68,13 @@ def forecast_texts(work: SlotEmbedder, texts: Sequence[str]) -> TextsForecast:
 
 
 def complete_pairs(
-    work: SlotEmbedder, pairs: HalfPairs, on_embedded: OnEmbedded | None = None
+    work: SlotEmbedder,
+    pairs: HalfPairs,
+    on_embedded: OnEmbedded | None = None,
+    keep: Callable[[Sequence[str], Floats], None] | None = None,
 ) -> tuple[HalfPairs, int]:
-    """The pairs with every new vector, without rows that the model cannot embed, and how many those were.
+    """The pairs with every new vector, without rows that the model cannot embed, and how many those were. ``keep`` is
+    given what was embedded, batch by batch.
 
     Raises ProviderError when the model is down.
     """
@@ -78,9 +82,13 @@ def complete_pairs(
     lacking = np.flatnonzero(~pairs.has_new)
     for start in range(0, len(lacking), _TEXTS_AT_ONCE):
         some = lacking[start : start + _TEXTS_AT_ONCE]
-        embedded = embed_texts(work, [pairs.texts[row] for row in some.tolist()])
+        texts = [pairs.texts[row] for row in some.tolist()]
+        embedded = embed_texts(work, texts)
         new[some] = embedded.vectors
         good[some[list(embedded.reasons)]] = False
+        if keep is not None:
+            fine = [place for place in range(len(texts)) if place not in embedded.reasons]
+            keep([texts[place] for place in fine], embedded.vectors[fine])
         if on_embedded is not None:
             on_embedded(len(some))
     complete = replace(pairs, new=new, has_new=np.ones(len(pairs), dtype=bool))

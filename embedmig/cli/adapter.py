@@ -61,7 +61,7 @@ def fit(ctx: Context, collection: str, yes: bool, **options: Any) -> int:
     from embedmig.commands import adapter_fit
 
     with _watched(ctx, yes=yes) as callbacks:
-        fitted = adapter_fit(ctx.db, collection, **options, **callbacks)
+        fitted = adapter_fit(ctx.db, collection, **options, **callbacks, settings=ctx.settings)
     ctx.show(fitted, _fitted)
     return 0 if fitted.adapter is not None else 1
 
@@ -84,7 +84,7 @@ def eval_(ctx: Context, collection: str, name: str, yes: bool, **options: Any) -
     from embedmig.commands import adapter_eval
 
     with _watched(ctx, yes=yes) as callbacks:
-        found = adapter_eval(ctx.db, collection, name, **options, **callbacks)
+        found = adapter_eval(ctx.db, collection, name, **options, **callbacks, settings=ctx.settings)
     ctx.show(found, _evaluated)
     return 1 if found.drifted else 0
 
@@ -164,6 +164,8 @@ def _plan(plan: "PairsPlan") -> str:
         told.append(f"{plan.judged:,} of them for the judgments")
     if plan.reused:
         told.append(f"{plan.reused:,} stand in the new slot already")
+    if plan.kept:
+        told.append(f"{plan.kept:,} were embedded before and kept on disk")
     documents = plan.documents
     cost = "" if documents.cost is None else f", cost about {documents.cost:.4g}"
     told.append(f"{documents.texts:,} texts to embed, about {documents.tokens:,} tokens{cost}")

@@ -31,6 +31,7 @@ from embedmig.commands.adapter_fitting import read_asked
 from embedmig.commands.adapter_pairs import Material, OnPlan, find_source, gather_material, searched_distance
 from embedmig.db import Database
 from embedmig.errors import AdapterUnusableError
+from embedmig.settings import Settings, load_settings
 from embedmig.types import Floats
 
 RESIDUAL_BOUND = 0.2
@@ -71,6 +72,7 @@ def adapter_eval(
     sample: int = 1_000,
     queries: Path | None = None,
     bound: float = RESIDUAL_BOUND,
+    settings: Settings | None = None,
     on_plan: OnPlan | None = None,
     on_embedded: OnEmbedded | None = None,
 ) -> EvaluatedAdapter:
@@ -97,6 +99,7 @@ def adapter_eval(
         direction,
         sample=sample,
         seed=opened.provenance.seed,
+        cache_dir=(settings or load_settings()).cache_dir,
         asked=asked,
         after=after,
         on_plan=on_plan,

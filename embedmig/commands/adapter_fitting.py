@@ -40,6 +40,7 @@ from embedmig.commands.adapter_pairs import (
 )
 from embedmig.db import Database
 from embedmig.errors import AdapterInputError, UsageError
+from embedmig.settings import Settings, load_settings
 from embedmig.types import Model
 from embedmig.validation.queries import Query, gather_queries
 from embedmig.validation.query_files import read_queries
@@ -82,6 +83,7 @@ def adapter_fit(
     floor: float | None = None,
     seed: int = 0,
     name: str | None = None,
+    settings: Settings | None = None,
     on_plan: OnPlan | None = None,
     on_embedded: OnEmbedded | None = None,
 ) -> FittedAdapter:
@@ -107,6 +109,7 @@ def adapter_fit(
         way,
         sample=sample,
         seed=seed,
+        cache_dir=(settings or load_settings()).cache_dir,
         asked=asked,
         with_excerpts=way is Direction.QUERY,
         fewest=FEWEST_PAIRS,

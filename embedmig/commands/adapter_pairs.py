@@ -1,7 +1,9 @@
 """The pairs that adapters are fitted on and measured by: read, planned for, and completed by the new model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -20,11 +22,12 @@ from embedmig.backfill.pair_embedding import (
 )
 from embedmig.backfill.pairing import HalfPairs, PairSource, pairs_of_keys, sample_pairs
 from embedmig.catalog.migrations import find_migration
-from embedmig.catalog.models import get_model
+from embedmig.catalog.models import get_fingerprint, get_model
 from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UsageError
-from embedmig.types import Collection, Distance, Key, Slot
+from embedmig.types import Collection, Distance, Floats, Key, Slot
+from embedmig.validation.kept_vectors import Kind, VectorFile, embed_once, hash_text, vector_file
 from embedmig.validation.queries import Query
 
 
@@ -40,6 +43,8 @@ class PairsPlan:
     """Rows with a true, present old vector."""
     reused: int
     """Of those: the new model's vector stands in its slot already."""
+    kept: int
+    """Of those: an earlier run embedded it, and kept it on disk."""
     judged: int
     """Of those: named by the judgments, beside the sample."""
     documents: TextsForecast
@@ -47,6 +52,8 @@ class PairsPlan:
     queries: int
     """Texts to be embedded as queries beside them: the file's, or excerpts of the documents to choose by."""
 
+
+_KINDS: tuple[Kind, Kind] = ("documents", "queries")
 
 OnPlan = Callable[[PairsPlan], None]
 
@@ -115,6 +122,7 @@ def gather_material(
     *,
     sample: int,
     seed: int,
+    cache_dir: Path,
     asked: Sequence[Query] = (),
     after: int | None = None,
     with_excerpts: bool = False,
@@ -122,13 +130,15 @@ def gather_material(
     on_plan: OnPlan | None = None,
     on_embedded: OnEmbedded | None = None,
 ) -> Material:
-    """Reads ``sample`` rows and those that ``asked`` judges, says what they take, and embeds what the new model's slot
-    does not hold. ``with_excerpts``: pieces of the documents are embedded as queries, where none are asked.
+    """Reads ``sample`` rows and those that ``asked`` judges, says what they take, and embeds what neither the new
+    model's slot holds nor ``cache_dir``, where an earlier run left it. ``with_excerpts``: pieces of the documents are
+    embedded as queries, where none are asked.
 
     Raises UsageError for judgments of no key, AdapterInputError under ``fewest`` pairs, ProviderError.
     """
     with db.connect() as conn:
         keep_key_text(conn, source.collection)
+        fingerprint = get_fingerprint(conn, source.new_model)
         half = sample_pairs(conn, source, limit=sample, seed=seed, after=after)
         sampled = len(half)
         judged = {key for query in asked for key in (query.relevant or {})}
@@ -136,6 +146,8 @@ def gather_material(
             half = half.joined(pairs_of_keys(conn, source, judged, seed=seed))
     if len(half) < fewest:
         require_enough(len(half))
+    documents, queries = (vector_file(cache_dir, source.new_model, fingerprint, kind) for kind in _KINDS)
+    half, stored = _take_kept(documents, half), int(half.has_new.sum())
     rows = held_out_rows(len(half), seed=seed)[:N_EXCERPTS] if with_excerpts and not asked else np.empty(0, np.int64)
     with open_model(db, source.new_model) as work:
         plan = PairsPlan(
@@ -144,26 +156,56 @@ def gather_material(
             old_model=source.old.model.key,
             new_model=source.new_model.key,
             pairs=len(half),
-            reused=int(half.has_new.sum()),
+            reused=stored,
+            kept=int(half.has_new.sum()) - stored,
             judged=len(half) - sampled,
             documents=forecast_texts(work, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]),
             queries=len(asked) or len(rows),
         )
         if on_plan is not None:
             on_plan(plan)
-        complete, lost = complete_pairs(work, half, on_embedded)
+        complete, lost = complete_pairs(work, half, on_embedded, keep=partial(_keep, documents))
         return Material(
             plan=plan,
             pairs=Pairs(old=complete.old, new=complete.new, texts=complete.texts),
-            asked=_ask(work, complete, asked, on_embedded) if asked else None,
-            excerpts=_excerpt(work, complete, seed, on_embedded) if len(rows) else None,
+            asked=_ask(work, complete, asked, queries, on_embedded) if asked else None,
+            excerpts=_excerpt(work, complete, seed, queries, on_embedded) if len(rows) else None,
             not_embedded=lost,
             tokens=work.take_billed(),
             last_place=half.last_place,
         )
 
 
-def _ask(work: SlotEmbedder, pairs: HalfPairs, queries: Sequence[Query], on_embedded: OnEmbedded | None) -> Asked:
+def _take_kept(file: VectorFile | None, half: HalfPairs) -> HalfPairs:
+    """With the new vectors that an earlier run kept."""
+    lacking = np.flatnonzero(~half.has_new).tolist()
+    hashes = [hash_text(half.texts[row]) for row in lacking]
+    known = {} if file is None else file.find(hashes)
+    new, has_new = half.new.copy(), half.has_new.copy()
+    for row, hashed in zip(lacking, hashes, strict=True):
+        if hashed in known:
+            new[row], has_new[row] = known[hashed], True
+    return replace(half, new=new, has_new=has_new)
+
+
+def _keep(file: VectorFile | None, texts: Sequence[str], vectors: Floats) -> None:
+    if file is not None:
+        file.add([hash_text(text) for text in texts], vectors)
+
+
+def _embed_queries(
+    work: SlotEmbedder, texts: Sequence[str], file: VectorFile | None, on_embedded: OnEmbedded | None
+) -> Floats:
+    return embed_once(file, texts, partial(embed_as_queries, work), work.model.dimensions, on_embedded).vectors
+
+
+def _ask(
+    work: SlotEmbedder,
+    pairs: HalfPairs,
+    queries: Sequence[Query],
+    file: VectorFile | None,
+    on_embedded: OnEmbedded | None,
+) -> Asked:
     """With judgments, those that have some in the pairs alone; a key is one row as Postgres prints it."""
     row_of: Mapping[Key, int] = {key: row for row, key in enumerate(pairs.keys)}
     judgments = [
@@ -171,17 +213,19 @@ def _ask(work: SlotEmbedder, pairs: HalfPairs, queries: Sequence[Query], on_embe
         for query in queries
     ]
     if not any(judgments):
-        return Asked(vectors=embed_as_queries(work, [query.text for query in queries], on_embedded))
+        return Asked(vectors=_embed_queries(work, [query.text for query in queries], file, on_embedded))
     there = [number for number, gains in enumerate(judgments) if gains]
-    vectors = embed_as_queries(work, [queries[number].text for number in there], on_embedded)
+    vectors = _embed_queries(work, [queries[number].text for number in there], file, on_embedded)
     return Asked(vectors=vectors, judgments=[judgments[number] for number in there])
 
 
-def _excerpt(work: SlotEmbedder, pairs: HalfPairs, seed: int, on_embedded: OnEmbedded | None) -> Excerpts | None:
+def _excerpt(
+    work: SlotEmbedder, pairs: HalfPairs, seed: int, file: VectorFile | None, on_embedded: OnEmbedded | None
+) -> Excerpts | None:
     rows = held_out_rows(len(pairs), seed=seed)[:N_EXCERPTS]
     texts = cut_excerpts([pairs.texts[row] for row in rows.tolist()], seed=seed)
     there = [place for place, text in enumerate(texts) if text.strip()]
     if not there:
         return None
-    vectors = embed_as_queries(work, [texts[place] for place in there], on_embedded)
+    vectors = _embed_queries(work, [texts[place] for place in there], file, on_embedded)
     return Excerpts(vectors=vectors, rows=rows[there])

@@ -97,7 +97,7 @@ def vector_file(folder: Path, model: Model, fingerprint: bytes | None, kind: Kin
 
 def list_missing(file: VectorFile | None, texts: Sequence[str]) -> list[str]:
     """The distinct texts of which no vector is kept."""
-    by_hash = {_hash(text): text for text in texts}
+    by_hash = {hash_text(text): text for text in texts}
     known = {} if file is None else file.find(list(by_hash))
     return [text for hashed, text in by_hash.items() if hashed not in known]
 
@@ -110,7 +110,7 @@ def embed_once(
     on_progress: Callable[[int], None] | None = None,
 ) -> Embedded:
     """Each text by its kept vector, or else by ``embed``, some texts at a time, kept as soon as it has them."""
-    hashes = [_hash(text) for text in texts]
+    hashes = [hash_text(text) for text in texts]
     known = {} if file is None else file.find(hashes)
     reused = len(known)
     missing = {hashed: text for hashed, text in zip(hashes, texts, strict=True) if hashed not in known}
@@ -130,7 +130,8 @@ def embed_once(
     return Embedded(vectors=vectors, asked=len(places), reused=reused)
 
 
-def _hash(text: str) -> bytes:
+def hash_text(text: str) -> bytes:
+    """What a text's vector is kept under."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()
 
 

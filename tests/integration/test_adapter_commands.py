@@ -14,6 +14,7 @@ from embedmig.catalog.models import update_model
 from embedmig.catalog.routes import get_route
 from embedmig.cli.main import run
 from embedmig.db import Connection, Database
+from embedmig.embedders import load_embedder, take_fingerprint
 from embedmig.types import Collection, ModelState
 from tests.support import NEW, OLD, embed, expand_docs, fill_slot, make_docs, text_of
 
@@ -52,7 +53,7 @@ def test_fit_pairs_stored_vectors_with_the_new_model_s_though_the_old_one_is_gon
     assert code == 0
     assert fitted["plan"] | {"documents": None} == {
         "collection": "docs", "direction": "query", "old_model": "old@1", "new_model": "new@1", "pairs": ROWS,
-        "reused": 0, "judged": 0, "documents": None, "queries": ROWS,
+        "reused": 0, "kept": 0, "judged": 0, "documents": None, "queries": ROWS,
     }  # fmt: skip
     assert fitted["plan"]["documents"]["texts"] == ROWS
     kept = fitted["adapter"]
@@ -83,6 +84,18 @@ def _slots(conn: Connection, docs: Collection) -> Any:
     from embedmig.catalog.slots import list_slots
 
     return list_slots(conn, docs)
+
+
+def test_what_was_embedded_for_one_fit_is_not_embedded_for_the_next(
+    said: Verb, docs: Collection, conn: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDMIG_CACHE_DIR", str(tmp_path))
+    fingerprint = take_fingerprint(NEW, load_embedder(NEW)).to_bytes()
+    conn.execute("UPDATE embedmig.model SET fingerprint = %s WHERE id = %s", [fingerprint, NEW.id])
+    first, again = said(*FIT, "--to", "new@1")[1], said(*FIT, "--to", "new@1")[1]
+    assert (first["plan"]["kept"], first["plan"]["documents"]["texts"]) == (0, ROWS)
+    assert (again["plan"]["kept"], again["plan"]["documents"]["texts"]) == (ROWS, 0)
+    assert again["scores"] == first["scores"]
 
 
 def test_too_few_pairs_and_no_new_model_are_wrong_usage_and_none_good_enough_is_an_answer(
