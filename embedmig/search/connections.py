@@ -1,13 +1,21 @@
 """The pools that searches take their connections from."""
 
 import functools
-from typing import Any, TypeAlias
+import threading
+import time
+from contextlib import suppress
+from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from embedmig.db.connection import register_vector_types, register_vector_types_async
+
+PUT_BACK_S = 60.0
+"""How long connections may be kept at hand before the pool looks at them."""
+IDLE = TransactionStatus.IDLE
 
 
 class SearchConnection(psycopg.Connection[dict[str, Any]]):
@@ -28,13 +36,99 @@ class AsyncSearchConnection(psycopg.AsyncConnection[dict[str, Any]]):
         return self.cursor(row_factory=tuple_row)
 
 
-Pool: TypeAlias = ConnectionPool[SearchConnection]
-AsyncPool: TypeAlias = AsyncConnectionPool[AsyncSearchConnection]
+class Pool(ConnectionPool[SearchConnection]):
+    """A pool that keeps at hand what was just used: its own accounts of a connection, on each way out and in, cost more
+    than planning a search. Once a minute it gets all back, so that old ones are replaced and idle ones closed."""
+
+    def __init__(self, **options: Any) -> None:
+        self._at_hand: list[SearchConnection] = []
+        self._asking = 0
+        self._asking_lock = threading.Lock()
+        self._due_s = time.monotonic() + PUT_BACK_S
+        super().__init__(connection_class=SearchConnection, configure=register_vector_types, open=True, **options)
+
+    def getconn(self, timeout: float | None = None) -> SearchConnection:
+        """One at hand, else one of the pool's, which is waited for. Raises PoolTimeout, PoolClosed."""
+        try:
+            return self._at_hand.pop()
+        except IndexError:
+            pass
+        with self._asking_lock:
+            self._asking += 1
+        try:
+            # Who lays one down looks for who asks, and who asks looks once more: one of the two sees the other.
+            return self._at_hand.pop() if self._at_hand else super().getconn(timeout)
+        except IndexError:
+            return super().getconn(timeout)
+        finally:
+            with self._asking_lock:
+                self._asking -= 1
+
+    def putconn(self, conn: SearchConnection) -> None:
+        """Lays it down at hand, unless somebody waits for it or something is the matter with it."""
+        if conn.pgconn.transaction_status != IDLE:
+            super().putconn(conn)
+            return
+        self._at_hand.append(conn)
+        if self._asking or self.closed or time.monotonic() >= self._due_s:
+            self._put_back()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Closes those at hand, too."""
+        super().close(timeout)
+        self._put_back()
+
+    def _put_back(self) -> None:
+        self._due_s = time.monotonic() + PUT_BACK_S
+        with suppress(IndexError):
+            while True:
+                super().putconn(self._at_hand.pop())
+
+
+class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
+    """The same for an event loop, where nobody comes between."""
+
+    def __init__(self, **options: Any) -> None:
+        self._at_hand: list[AsyncSearchConnection] = []
+        self._asking = 0
+        self._due_s = time.monotonic() + PUT_BACK_S
+        super().__init__(
+            connection_class=AsyncSearchConnection, configure=register_vector_types_async, open=False, **options
+        )
+
+    async def getconn(self, timeout: float | None = None) -> AsyncSearchConnection:
+        """As ``Pool.getconn``."""
+        if self._at_hand:
+            return self._at_hand.pop()
+        self._asking += 1
+        try:
+            return await super().getconn(timeout)
+        finally:
+            self._asking -= 1
+
+    async def putconn(self, conn: AsyncSearchConnection) -> None:
+        """As ``Pool.putconn``."""
+        if conn.pgconn.transaction_status != IDLE:
+            await super().putconn(conn)
+            return
+        self._at_hand.append(conn)
+        if self._asking or self.closed or time.monotonic() >= self._due_s:
+            await self._put_back()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Closes those at hand, too."""
+        await super().close(timeout)
+        await self._put_back()
+
+    async def _put_back(self) -> None:
+        self._due_s = time.monotonic() + PUT_BACK_S
+        while self._at_hand:
+            await super().putconn(self._at_hand.pop())
 
 
 class Lent:
-    """A connection for one statement, given back as it is. The pool's own block commits, and in autocommit, where there
-    is nothing to commit, that costs as much as planning the search."""
+    """A connection for one statement, given back as it is: the pool's own block commits, and in autocommit there is
+    nothing to commit."""
 
     __slots__ = ("_conn", "_pool")
 
@@ -67,13 +161,11 @@ class AsyncLent:
 
 def open_pool(options: dict[str, Any]) -> Pool:
     """``options``: as psycopg_pool takes them."""
-    return ConnectionPool(connection_class=SearchConnection, configure=register_vector_types, open=True, **options)
+    return Pool(**options)
 
 
 async def open_async_pool(options: dict[str, Any]) -> AsyncPool:
     """The same for the running event loop."""
-    pool = AsyncConnectionPool(
-        connection_class=AsyncSearchConnection, configure=register_vector_types_async, open=False, **options
-    )
+    pool = AsyncPool(**options)
     await pool.open()
     return pool
