@@ -11,8 +11,9 @@ from embedmig.db import Connection, Queries, identifiers
 from embedmig.errors import RefusedError
 from embedmig.schema.locking import under_lock
 from embedmig.schema.triggers import replace_trigger
+from embedmig.schema.views import create_view_statements, drop_view_statement
 from embedmig.settings import Settings
-from embedmig.types import Collection, Maintainer, Migration, ModelState, Slot
+from embedmig.types import Collection, Maintainer, Migration, ModelState, Placement, Slot
 
 QUERIES = Queries(__package__, "handing_over.sql")
 
@@ -135,8 +136,12 @@ def give_to_app(conn: Connection, collection: Collection, *, settings: Settings 
         slots.update_slot(inner, given)
         replace_trigger(inner, collection)
         if slot.hash_column is not None:
+            # The view over a companion that stayed shows the hash too.
+            inner.execute(drop_view_statement(collection))
             drop = sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}")
             inner.execute(drop.format(identifiers.slot_table(slot), sql.Identifier(slot.hash_column)))
+            for statement in create_view_statements(collection, given) if slot.placement is Placement.COMPANION else ():
+                inner.execute(statement)
         routes.raise_epoch(inner, collection.group)
         log_event(inner, "handover --to app", collection.name, was=Maintainer.EMBEDMIG, became=Maintainer.APP)
 

@@ -132,3 +132,16 @@ def test_given_to_the_app_the_slot_is_an_ordinary_column_with_its_model(
     conn.execute("UPDATE docs SET body = 'x' WHERE id = 5")
     assert queued(conn, "v2") == []
     assert not commands.handover(db, "docs", to_app=True).changed
+
+
+def test_given_to_the_app_a_companion_that_stayed_is_still_joined_by_its_view(
+    db: Database, conn: Connection, docs: Collection
+) -> None:
+    expand_docs(db, Placement.COMPANION)
+    switch_docs(conn, docs)
+    commands.contract(db, "docs")
+    commands.handover(db, "docs", to_app=True)
+    row = conn.execute("SELECT * FROM embedmig.docs_vectors WHERE id = 5").fetchone()
+    assert row is not None
+    assert list(row) == ["id", "embedding", "embedding_model"]
+    assert commands.search(db, "docs", "word1").hits[0].slot == "v2"
