@@ -115,7 +115,7 @@ class AnyOrder(RuleBasedStateMachine):
         title, body = text_of(number)
         values = {"id": key, "to": number + 100, "title": title, "body": body}
         values["vector"] = embed(OLD, [f"{title}\n\n{body}"])[0]
-        if how == "text and vector" and "embedding" not in self.columns():
+        if how == "text and vector" and not self.application_may_bring_vectors():
             how = "text"
         if how != "truncate" or of == 0:
             self.conn.execute(WRITES[how], values)
@@ -164,6 +164,23 @@ class AnyOrder(RuleBasedStateMachine):
         }
         self.attempt(called[verb])
 
+    @rule()
+    def give_to_the_application(self) -> None:
+        """With no migration open, the only slot; later it may be a source again."""
+        self.attempt(lambda: commands.handover(self.db, "docs", to_app=True, settings=NO_WAITING))
+
+    @rule(key=KEYS)
+    def refresh(self, key: int) -> None:
+        """A row just written is right in every slot that embedmig maintains, unless the row is left to a worker."""
+        if not self.is_registered():
+            return
+        left = self.search.refresh([key])
+        state = self.state()
+        for slot in self.maintained():
+            rows = [row for row in self.rows_of(state.collection, slot) if row["key"] == [str(key)]]
+            wrong = [row for row in rows if row["wrong"] and tuple(row["key"]) not in self.excused]
+            assert left or not wrong, (slot.name, wrong)
+
     @rule(part=st.sampled_from([0.2, 0.5]))
     def embed_a_part(self, part: float) -> None:
         self.attempt(lambda: self.reembed(until=part))
@@ -188,14 +205,18 @@ class AnyOrder(RuleBasedStateMachine):
         stop.set()
         self.attempt(lambda: commands.rollout_auto(self.db, "docs", settings=NO_WAITING, stop=stop))
 
-    @rule(how=st.sampled_from(["dry run", "retire", "contract", "keep the source", "detach"]))
+    @rule(how=st.sampled_from(["dry run", "retire", "contract", "rename", "keep the source", "detach"]))
     def end(self, how: str) -> None:
         if how == "detach":
             self.attempt(self.detach)
             return
-        options = {"dry run": {"dry_run": True}, "retire": {"only_retire": True}, "contract": {}}.get(
-            how, {"keep_source": True}
-        )
+        options = {
+            "dry run": {"dry_run": True},
+            "retire": {"only_retire": True},
+            "contract": {},
+            "rename": {"rename_column": True},
+            "keep the source": {"keep_source": True},
+        }[how]
         before = self.state() if how == "dry run" and self.is_registered() else None
         self.attempt(lambda: self.contract(**options))
         assert before is None or self.state() == before
@@ -417,6 +438,13 @@ class AnyOrder(RuleBasedStateMachine):
         if _essence(self.state()) != _essence(before):
             assert self.count_events() > events
         return refused
+
+    def application_may_bring_vectors(self) -> bool:
+        """Into the column that was there before embedmig, as long as it holds the model that the application knows."""
+        if not self.is_registered():
+            return False
+        source = self.state().slots[0]
+        return source.vector_column == "embedding" and source.hash_column is None and source.model.key == OLD.key
 
     def is_registered(self) -> bool:
         return any(found.name == "docs" for found in collections.list_collections(self.conn))
