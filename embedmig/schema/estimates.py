@@ -1,6 +1,7 @@
 """Sizes and shares foretold from counts: pure arithmetic, each checked against Postgres by a test or a measurement."""
 
 import math
+from collections.abc import Sequence
 
 PAGE_BYTES = 8192
 _PAGE_ROOM = PAGE_BYTES - 24
@@ -10,6 +11,7 @@ _TOAST_ABOVE = 2032
 _TOAST_CHUNK = 1996
 _TOAST_CHUNK_ROW = _TOAST_CHUNK + 12 + _ROW_HEADER
 _TOAST_POINTER = 18
+_LEAST_TOAST_TARGET = 128
 LABEL_BYTES = 4 + 16
 """The model's id and the text's hash beside each vector."""
 
@@ -125,6 +127,22 @@ def hot_share(
             full = True
         dead += row_bytes
     return hot / rows
+
+
+def out_of_line(row_bytes: int, stored: Sequence[int], added: int) -> tuple[int, int] | None:
+    """How low ``toast_tuple_target`` must be for a row's vectors to leave it when it is updated, and what is left of
+    the row then. None where that gains nothing. ``stored``: the vectors that the row of ``row_bytes`` has, in bytes;
+    ``added``: the new one.
+
+    Postgres moves the largest values out until the rest is below the target, but looks at rows over 2,032 bytes alone.
+    The target leaves a quarter of room, so that texts stay where they are.
+    """
+    inside = [size for size in stored if size < row_bytes]
+    if not inside or row_bytes + LABEL_BYTES + added <= _TOAST_ABOVE:
+        return None
+    left = row_bytes - sum(inside) + (len(inside) + 1) * _TOAST_POINTER + LABEL_BYTES
+    target = max(_LEAST_TOAST_TARGET, math.ceil(left * 1.25 / 64) * 64)
+    return (target, left) if left < row_bytes and target < _TOAST_ABOVE else None
 
 
 def _in_pages(rows: int, row_bytes: int) -> int:

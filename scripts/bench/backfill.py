@@ -11,7 +11,7 @@ flatters them. vecshift 0.4.0 comes from a virtual environment of its own: pip i
 All through, an application edits 14 rows a second, and searches go on on the old, serving index: p50 and p99 of both
 before, during and after, and the recall@10 of that index before and after.
 
-The side "column, out of line" is `column` after ALTER TABLE docs SET (toast_tuple_target = 128), which `plan` advises
+The side "column, out of line" is `column` after ALTER TABLE docs SET (toast_tuple_target = 704), which `plan` advises
 where it helps: vectors then leave their rows, updates fit on their pages and leave the old index alone.
 """
 
@@ -239,7 +239,7 @@ def ours(ask: Ask, placement: Placement, *, out_of_line: bool = False) -> int:
         docs = register(conn, old, new)
         expand(conn, docs, new, placement)
         if out_of_line:
-            conn.execute("ALTER TABLE docs SET (toast_tuple_target = 128)")
+            conn.execute("ALTER TABLE docs SET (toast_tuple_target = 704)")
     stop = threading.Event()
     timer = threading.Timer(max(0.1, ask.deadline - time.monotonic()), stop.set)
     timer.start()

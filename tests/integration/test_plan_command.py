@@ -1,6 +1,7 @@
 """embedmig plan: what it foretells is what then happens, and it changes nothing."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -278,3 +279,35 @@ def test_the_verb_prints_it_all_and_json_for_machines(verb: Verb, docs: Connecti
     told = json.loads(printed)
     assert (code, told["placement"], told["rows"]) == (0, "column", 20)
     assert told["sql"]
+
+
+def test_where_vectors_are_in_the_way_of_hot_updates_plan_says_what_makes_room_and_it_does(
+    db: Database, conn: Connection
+) -> None:
+    old = replace(WIDE, name="old_wide")
+    make_docs(conn, 600, old=old, new=replace(WIDE, options={"dimensions": 384, "seed": 1}))
+    conn.execute("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops) WITH (m = 2, ef_construction = 4)")
+    conn.execute("VACUUM ANALYZE docs")
+    told = _plan(db, "wide@1")
+    column = next(write for write in told.writes if write.placement is Placement.COLUMN)
+    assert column.hot_share is not None
+    assert column.hot_share < 0.6
+    (advice,) = (line for line in column.consequences if "toast_tuple_target" in line)
+    said = re.match(r"at least (\d+)% of the updates stay on their page after (.+), milliseconds", advice)
+    assert said is not None
+    share, statement = int(said[1]) / 100, said[2]
+    assert share >= column.hot_share + 0.1
+    conn.execute(sql.SQL(statement))
+    expand(db, "docs", "wide@1", placement=Placement.COLUMN)
+    assert reembed(db, "docs").slots[0].census.true == 600
+    counted = conn.execute(
+        "SELECT n_tup_upd AS updated, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'docs'"
+    ).fetchone()
+    assert counted is not None
+    assert counted["hot"] >= share * counted["updated"] > 0
+
+
+def test_room_by_toast_is_not_spoken_of_where_it_makes_none(db: Database, docs: Connection) -> None:
+    docs.execute("CREATE INDEX i ON docs USING hnsw (embedding vector_cosine_ops)")
+    told = _plan(db)
+    assert not any("toast_tuple_target" in line for write in told.writes for line in write.consequences)

@@ -9,6 +9,7 @@ from embedmig.schema.estimates import (
     hnsw_index_bytes,
     hnsw_memory_bytes,
     hot_share,
+    out_of_line,
 )
 
 
@@ -41,6 +42,20 @@ def test_hot_updates_are_foretold_as_postgres_counted_them(
 def test_no_update_is_hot_on_full_pages_while_the_horizon_is_held() -> None:
     assert hot_share(tuples_a_page=4, row_bytes=1816, added_bytes=40, horizon_held=True) == 0
     assert hot_share(tuples_a_page=2, row_bytes=1816, added_bytes=40, fillfactor=50, horizon_held=True) == 1
+
+
+def test_vectors_leave_their_rows_only_where_postgres_looks_at_them() -> None:
+    # 384-d beside a text of some hundred bytes: four rows a page, and all of their updates fit once vectors are out.
+    found = out_of_line(1776, [1544], 1544)
+    assert found is not None
+    toast_target, left = found
+    assert left < toast_target < 600
+    assert hot_share(tuples_a_page=4.4, row_bytes=1776, added_bytes=left - 1776) == 1
+    # 128-d rows stay below the 2,032 bytes from which Postgres toasts, 1,536-d vectors are out of line by themselves.
+    assert out_of_line(720, [520], 520) is None
+    assert out_of_line(290, [6152], 6152) is None
+    # A long text keeps the row above any target that would help.
+    assert out_of_line(1900, [136], 1544) is None
 
 
 def test_writing_in_place_wants_more_room_than_a_companion() -> None:
