@@ -16,6 +16,8 @@ from embedmig.types import Floats, Key, Slot
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _TRAILER = b"\xff\xff"
+_ROWS_A_STEP = 1024
+"""So many rows as they were sent are taken apart while still in the processor's cache."""
 _Message = bytes | bytearray | memoryview
 _SOME_PARAMETER = {"none": None}
 """psycopg undoubles the %% of a fragment only where there are parameters."""
@@ -41,11 +43,8 @@ def stream_blocks(
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(select)
     with conn.cursor() as cursor, cursor.copy(statement, _SOME_PARAMETER) as copy:
         messages = _without_header(iter(copy))
-        while rows := list(islice(messages, rows_at_once)):
-            if rows[-1] == _TRAILER:
-                rows.pop()
-            if rows:
-                yield _parse(rows, layout, slots)
+        while (block := _next_block(messages, layout, slots, rows_at_once)).raw_keys:
+            yield block
 
 
 def row_bytes(slots: Sequence[Slot]) -> int:
@@ -56,6 +55,8 @@ def row_bytes(slots: Sequence[Slot]) -> int:
 def decode_key(raw: bytes, encoding: str = "utf-8") -> Key:
     """A one-dimensional text[] in Postgres's binary form."""
     count = struct.unpack_from(">i", raw, 12)[0]
+    if count == 1:
+        return (raw[24:].decode(encoding),)
     parts, place = [], 20
     for _ in range(count):
         (length,) = struct.unpack_from(">i", raw, place)
@@ -95,14 +96,30 @@ def _without_header(messages: Iterator[_Message]) -> Iterator[_Message]:
     return chain([row] if row else [], messages)
 
 
-def _parse(messages: Sequence[_Message], layout: np.dtype[np.void], slots: Sequence[Slot]) -> Block:
+def _next_block(
+    messages: Iterator[_Message], layout: np.dtype[np.void], slots: Sequence[Slot], rows_at_once: int
+) -> Block:
+    """Empty at the end of the stream."""
+    vectors = [np.empty((rows_at_once, slot.model.dimensions), dtype=np.float32) for slot in slots]
+    raw_keys: list[bytes] = []
+    while some := list(islice(messages, min(_ROWS_A_STEP, rows_at_once - len(raw_keys)))):
+        if some[-1] == _TRAILER:
+            some.pop()
+        table = _parse(some, layout, slots)
+        rows = slice(len(raw_keys), len(raw_keys) + len(some))
+        for place, whole in enumerate(vectors):
+            whole[rows] = table[f"values{place}"]
+        raw_keys += [bytes(message[layout.itemsize :]) for message in some]
+    return Block(raw_keys=raw_keys, vectors=[whole[: len(raw_keys)] for whole in vectors])
+
+
+def _parse(messages: Sequence[_Message], layout: np.dtype[np.void], slots: Sequence[Slot]) -> npt.NDArray[np.void]:
     width = layout.itemsize
     fixed = b"".join([message[:width] for message in messages])
     table = np.frombuffer(fixed, dtype=layout, count=len(fixed) // width)
     if len(table) != len(messages) or not _as_declared(table, slots):
         _refuse(messages, slots)
-    vectors = [table[f"values{place}"].astype(np.float32, order="C") for place in range(len(slots))]
-    return Block(raw_keys=[bytes(message[width:]) for message in messages], vectors=vectors)
+    return table
 
 
 def _as_declared(table: npt.NDArray[np.void], slots: Sequence[Slot]) -> bool:
