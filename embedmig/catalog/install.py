@@ -1,6 +1,7 @@
 """Installs the control schema by running its Alembic revisions, from the checkout or from the wheel."""
 
 import functools
+import re
 from pathlib import Path
 
 from embedmig.db import Connection, Database
@@ -39,12 +40,27 @@ def install(db: Database) -> str:
     return newest_revision()
 
 
-@functools.cache
 def newest_revision() -> str:
-    """The revision that ``install`` would bring the control schema to: by the files' names, since Alembic takes longer
-    to import than most verbs take."""
-    versions = alembic_ini().parent / "alembic" / "versions"
-    return max(path.name for path in versions.glob("[0-9]*.py")).partition("_")[0]
+    """The revision that ``install`` would bring the control schema to."""
+    return _chain()[-1]
+
+
+@functools.cache
+def _chain() -> tuple[str, ...]:
+    """Every revision that this embedmig carries, the oldest first: read from the files, since Alembic takes longer to
+    import than most verbs take."""
+    versions = (alembic_ini().parent / "alembic" / "versions").glob("[0-9]*.py")
+    texts = [path.read_text(encoding="utf-8") for path in versions]
+    after = {_value("down_revision", text): _value("revision", text) for text in texts}
+    chain: list[str] = []
+    while (following := after.get(chain[-1] if chain else None)) is not None:
+        chain.append(following)
+    return tuple(chain)
+
+
+def _value(name: str, text: str) -> str | None:
+    found = re.search(rf'^{name} = "(\w+)"$', text, flags=re.M)
+    return None if found is None else found[1]
 
 
 def require_installed(conn: Connection) -> None:
@@ -59,7 +75,7 @@ def require_installed(conn: Connection) -> None:
     if not _may_read_revision(conn):
         return
     installed, newest = installed_revision(conn), newest_revision()
-    if installed is None or installed < newest:
+    if installed is None or installed in _chain()[:-1]:
         raise ControlSchemaError(
             f"the control schema in database {conn.info.dbname} is at revision {installed}, this embedmig works with"
             f" {newest}: run embedmig init, which upgrades it"

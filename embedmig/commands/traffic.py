@@ -66,7 +66,7 @@ class ShadowsSeen:
 
 def served(db: Database, collection: str, *, hours: float = 24) -> list[ServedBySlot]:
     """What was answered in the last ``hours``, by hour and slot, the newest hour first. Searchers write it down by the
-    minute; shadow reads, looks by hand and searches in plain SQL are not in it."""
+    minute; shadow reads and looks by hand are not in it, searches from SQL where their clients call ``count_v1``."""
     with db.connect() as conn:
         found = list_served(conn, get_collection(conn, collection), datetime.now(UTC) - timedelta(hours=hours))
     return [sum_up(list(some)) for _, some in groupby(found, key=lambda row: (row.hour, row.slot))]
