@@ -150,9 +150,9 @@ def _watched(ctx: Context, *, yes: bool) -> "Iterator[Callbacks]":
         def on_plan(plan: "PairsPlan") -> None:
             bar.stop()
             ctx.say(_plan(plan))
-            if plan.documents.cost and ctx.can_ask and not yes:
+            if plan.cost and ctx.can_ask and not yes:
                 click.confirm("Go on?", abort=True)
-            bar.update(task, total=plan.documents.texts + plan.queries, visible=True)
+            bar.update(task, total=plan.documents.texts + plan.queries.texts, visible=True)
             bar.start()
 
         yield {"on_plan": on_plan, "on_embedded": lambda count: bar.advance(task, count)}
@@ -167,10 +167,10 @@ def _plan(plan: "PairsPlan") -> str:
     if plan.kept:
         told.append(f"{plan.kept:,} were embedded before and kept on disk")
     documents = plan.documents
-    cost = "" if documents.cost is None else f", cost about {documents.cost:.4g}"
-    told.append(f"{documents.texts:,} texts to embed, about {documents.tokens:,} tokens{cost}")
-    if plan.queries:
-        told.append(f"{plan.queries:,} queries beside them")
+    beside = f" and {plan.queries.texts:,} queries" if plan.queries.texts else ""
+    cost = "" if plan.cost is None else f", cost about {plan.cost:.4g}"
+    tokens = documents.tokens + plan.queries.tokens
+    told.append(f"{documents.texts:,} texts{beside} to embed, about {tokens:,} tokens{cost}")
     return "; ".join(told)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from embedmig.adapters import Asked, Direction, Excerpts, Pairs, cut_excerpts, held_out_rows
 from embedmig.adapters.checks import require_enough
 from embedmig.adapters.excerpts import N_EXCERPTS
+from embedmig.adapters.kinds import Rows
 from embedmig.backfill.embedding import SlotEmbedder
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.pair_embedding import (
@@ -49,8 +50,14 @@ class PairsPlan:
     """Of those: named by the judgments, beside the sample."""
     documents: TextsForecast
     """To be embedded by the new model."""
-    queries: int
-    """Texts to be embedded as queries beside them: the file's, or excerpts of the documents to choose by."""
+    queries: TextsForecast
+    """To be embedded as queries beside them: the file's, or excerpts of the documents to choose by."""
+
+    @property
+    def cost(self) -> float | None:
+        """Of all that is to be embedded, in the price's currency; None without a price."""
+        costs = [one.cost for one in (self.documents, self.queries) if one.cost is not None]
+        return sum(costs) if costs else None
 
 
 _KINDS: tuple[Kind, Kind] = ("documents", "queries")
@@ -160,7 +167,7 @@ def gather_material(
             kept=int(half.has_new.sum()) - stored,
             judged=len(half) - sampled,
             documents=forecast_texts(work, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]),
-            queries=len(asked) or len(rows),
+            queries=forecast_texts(work, [query.text for query in asked] or _cut(half, rows, seed)),
         )
         if on_plan is not None:
             on_plan(plan)
@@ -219,11 +226,15 @@ def _ask(
     return Asked(vectors=vectors, judgments=[judgments[number] for number in there])
 
 
+def _cut(pairs: HalfPairs, rows: Rows, seed: int) -> list[str]:
+    return cut_excerpts([pairs.texts[row] for row in rows.tolist()], seed=seed)
+
+
 def _excerpt(
     work: SlotEmbedder, pairs: HalfPairs, seed: int, file: VectorFile | None, on_embedded: OnEmbedded | None
 ) -> Excerpts | None:
     rows = held_out_rows(len(pairs), seed=seed)[:N_EXCERPTS]
-    texts = cut_excerpts([pairs.texts[row] for row in rows.tolist()], seed=seed)
+    texts = _cut(pairs, rows, seed)
     there = [place for place, text in enumerate(texts) if text.strip()]
     if not there:
         return None

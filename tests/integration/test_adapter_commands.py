@@ -51,11 +51,11 @@ def test_fit_pairs_stored_vectors_with_the_new_model_s_though_the_old_one_is_gon
     conn.execute("UPDATE embedmig.model SET state = 'gone' WHERE name = 'old'")
     code, fitted = said(*FIT, "--to", "new@1", "--seed", "3")
     assert code == 0
-    assert fitted["plan"] | {"documents": None} == {
+    assert fitted["plan"] | {"documents": None, "queries": None} == {
         "collection": "docs", "direction": "query", "old_model": "old@1", "new_model": "new@1", "pairs": ROWS,
-        "reused": 0, "kept": 0, "judged": 0, "documents": None, "queries": ROWS,
+        "reused": 0, "kept": 0, "judged": 0, "documents": None, "queries": None,
     }  # fmt: skip
-    assert fitted["plan"]["documents"]["texts"] == ROWS
+    assert (fitted["plan"]["documents"]["texts"], fitted["plan"]["queries"]["texts"]) == (ROWS, ROWS)
     kept = fitted["adapter"]
     assert (kept["name"], kept["kind"], kept["from_model"], kept["to_model"]) == ("a1", "procrustes", "new@1", "old@1")
     made = kept["provenance"]
@@ -125,7 +125,7 @@ def test_judged_queries_choose_and_their_rows_are_among_the_pairs(said: Verb, do
     file.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     code, fitted = said(*FIT, "--to", "new@1", "--sample", "260", "--queries", str(file))
     assert code == 0
-    assert fitted["plan"]["queries"] == len(asked)
+    assert fitted["plan"]["queries"]["texts"] == len(asked)
     assert fitted["pairs"] == 260 + fitted["plan"]["judged"]
     assert fitted["scores"][0]["n_queries"] == len(asked)
     assert fitted["scores"][0]["own_row"] is None
@@ -286,7 +286,7 @@ def test_people_are_told_in_words(docs: Collection, db: Database, capsys: pytest
         return " ".join((told.out + told.err).split())
 
     told = words(*FIT, "--to", "new@1")
-    assert "300 texts to embed" in told
+    assert "300 texts and 300 queries to embed, about" in told
     assert "a1 is kept, of 300 pairs: embedmig adapter use docs a1" in told
     assert "asked with new@1 through a1" in words("adapter", "use", "docs", "a1")
     assert "before v1 since" in words("adapter", "list", "docs")
