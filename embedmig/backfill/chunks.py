@@ -66,6 +66,14 @@ def end_stuck_writers(conn: Connection, slot_ids: Sequence[int], lease_s: float)
     return len(conn.execute(QUERIES["end_stuck_writers"], {"slot_ids": list(slot_ids), "lease_s": lease_s}).fetchall())
 
 
+def describe_left_behind(conn: Connection, slot_ids: Sequence[int]) -> str | None:
+    """Whose lease the job waits for, when all that is left of it is held by workers that are gone; None else."""
+    row = conn.execute(QUERIES["left_behind"], {"slot_ids": list(slot_ids)}).fetchone()
+    if row is None:
+        return None
+    return f"the lease of a worker that is gone, {row['worker']}: {max(0.0, row['left_s']):.0f} s left"
+
+
 def _claim(conn: Connection, query: str, claimant: Claimant, **where: object) -> Chunk | None:
     values = {"worker": claimant.name, "backend": claimant.backend, "lease_s": claimant.lease_s}
     row = conn.execute(QUERIES[query], values | where).fetchone()

@@ -61,3 +61,14 @@ SELECT c.id, pg_terminate_backend(a.pid)
  WHERE c.slot_id = ANY (%(slot_ids)s) AND c.done_at IS NULL
    AND c.lease_until > '-infinity' AND c.lease_until < clock_timestamp() - make_interval(secs => %(lease_s)s)
    AND a.state <> 'idle' AND a.xact_start < c.lease_until AND a.pid <> pg_backend_pid();
+
+-- name: left_behind
+-- Nothing can be claimed, and a worker whose connection is gone holds a chunk: when the last such lease ends. A role
+-- may see less of others' sessions than their pid, so that alone is asked; a pid that came again hides it.
+SELECT c.worker, extract(epoch FROM max(c.lease_until) - clock_timestamp())::float8 AS left_s
+  FROM embedmig.chunk c JOIN embedmig.backfill b ON b.id = c.backfill_id AND b.state = 'running'
+ WHERE c.slot_id = ANY (%(slot_ids)s) AND c.done_at IS NULL AND c.lease_until > clock_timestamp()
+   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = c.backend)
+   AND NOT EXISTS (SELECT FROM embedmig.chunk o WHERE o.backfill_id = b.id AND o.done_at IS NULL
+                                                  AND o.lease_until <= clock_timestamp())
+ GROUP BY c.worker ORDER BY left_s DESC LIMIT 1;

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedmig.backfill.budget import Budget, Spent, fetch_spent, find_budget
+from embedmig.backfill.chunks import describe_left_behind
 from embedmig.backfill.failures import count_failures
 from embedmig.backfill.jobs import find_job
 from embedmig.backfill.progress import fetch_now, fetch_work_left
@@ -131,7 +132,8 @@ def _show(conn: Connection, collection: Collection, slot: Slot, runs: Sequence[R
         eta_s=newest.eta_s if newest else None,
         spent=fetch_spent(conn, [slot]),
         budget=find_budget(conn, [slot]),
-        held_back=next((run.held_back for run in awake if run.held_back), None),
+        held_back=next((run.held_back for run in awake if run.held_back), None)
+        or describe_left_behind(conn, [slot.id]),
         workers=holders,
         runs=tuple(runs),
         opened_at=job.opened_at,

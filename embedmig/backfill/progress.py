@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedmig.backfill.chunks import describe_left_behind
 from embedmig.backfill.worker import WorkerStats
 from embedmig.db import Connection, Queries
 from embedmig.types import Slot
@@ -128,6 +129,8 @@ class ProgressMeter:
         """Each slot's numbers when the run first saw it."""
         self.held_back: str | None = None
         """What the throttle says; shown with the next step."""
+        self._waits_for: str | None = None
+        """A lease that has to run out before work goes on."""
         self.mean_characters: float | None = None
         """Of the texts to be embedded, by a sample; None: not known."""
 
@@ -145,6 +148,8 @@ class ProgressMeter:
         work = [fetch_work_left(conn, slot, since) for slot in slots]
         for slot, left in zip(slots, work, strict=True):
             self._before.setdefault(slot.id, left)
+        all_held = any(left.open_chunks and left.open_chunks == left.held_chunks for left in work)
+        self._waits_for = describe_left_behind(conn, [slot.id for slot in slots]) if all_held else None
         self.last = self._step(phase, slots, work, stats)
         if self._on_progress is not None:
             self._on_progress(self.last)
@@ -183,7 +188,9 @@ class ProgressMeter:
             lag_s=max((left.lag_s for left in work), default=0.0),
             failures=sum(left.failures for left in work),
             hot_share=min(hot, default=None),
-            held_back=self.held_back or (_COLLAPSED if any(stat.hot_collapsed for stat in stats) else None),
+            held_back=self.held_back
+            or self._waits_for
+            or (_COLLAPSED if any(stat.hot_collapsed for stat in stats) else None),
         )
 
     def _mean_tokens(self, stats: Sequence[WorkerStats]) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 
 from embedmig.backfill.job_control import cancel_jobs, name_state, pause_jobs
 from embedmig.backfill.pipeline import WorkerOptions
+from embedmig.backfill.progress import ReembedProgress
 from embedmig.backfill.results import Budget, ReembedResult, RunOptions
 from embedmig.backfill.running import reembed as run_reembed
 from embedmig.backfill.slices import GroupSize
@@ -196,6 +197,30 @@ def test_a_pause_repeated_after_five_minutes_takes_chunks_from_a_dead_worker(db:
         assert jobs(db, "docs")[0].state == "paused"
         with pytest.raises(Exception, match="its lease ran out"):
             dead.write(groups)
+
+
+def test_a_run_that_waits_for_a_dead_workers_lease_says_so(db: Database, conn: Connection) -> None:
+    docs = make_docs(conn, 50)
+    expand_docs(db, Placement.COMPANION)
+    with hands(db, docs) as dead:
+        dead.lease_s = 3600
+        dead.plan()
+        dead.read()
+        assert jobs(db, "docs")[0].held_back is None
+    why = "the lease of a worker that is gone, hands: "
+    wait_until(lambda: (jobs(db, "docs")[0].held_back or "").startswith(why))
+    steps: list[str | None] = []
+
+    def look(step: ReembedProgress) -> None:
+        steps.append(step.held_back)
+        if step.held_back is not None:
+            conn.execute("UPDATE embedmig.chunk SET lease_until = clock_timestamp() WHERE worker = 'hands'")
+
+    result = reembed(db, "docs", on_progress=look)
+    assert result.outcome == "done"
+    assert [step for step in steps if step is not None and step.startswith(why)]
+    assert steps[-1] is None
+    assert check_every_row(conn, docs, slots.get_slot(conn, docs, "v2")).clean
 
 
 @pytest.mark.parametrize("verb", [pause, resume, cancel])
