@@ -5,15 +5,19 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from embedmig.catalog.collections import get_collection
 from embedmig.catalog.install import alembic_ini, install
 from embedmig.cli.main import run
 from embedmig.db import Connection, Database
+from embedmig.rollout.adapting import use
 from embedmig.types import Placement
+from tests.adapter_support import keep_adapter
 from tests.support import expand_docs, make_docs
 
 SHAPE = (
@@ -77,5 +81,14 @@ def test_down_is_refused_while_a_slot_of_ours_is_there(db: Database, conn: Conne
     expand_docs(db, placement)
     before = shape(conn)
     with pytest.raises(Exception, match="embedmig detach"):
+        move(db, "base")
+    assert shape(conn) == before
+
+
+def test_down_is_refused_while_an_adapter_stands_before_a_slot(db: Database, conn: Connection) -> None:
+    make_docs(conn)
+    use(conn, get_collection(conn, "docs"), keep_adapter(conn).name)
+    before = shape(conn)
+    with pytest.raises(sa.exc.DBAPIError, match=r"adapters are in use: docs a1\. Drop them first"):
         move(db, "base")
     assert shape(conn) == before
