@@ -1,6 +1,8 @@
 """One watcher a process: asks the health indicators every few seconds on a connection of its own."""
 
+import socket
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -9,7 +11,7 @@ import psycopg
 from psycopg import errors as pg
 
 from embedmig.backfill.canary import open_canary
-from embedmig.backfill.throttle import CHECKS, Check, Watched
+from embedmig.backfill.throttle import CHECKS, QUERIES, Check, Watched
 from embedmig.catalog.migrations import find_migration
 from embedmig.catalog.routes import get_route
 from embedmig.catalog.slots import list_slots
@@ -54,6 +56,24 @@ class HealthWatch:
             self.reason = f"the database does not answer the health checks ({type(error).__name__})"
             self._conn = None
             self._opened.close()
+
+    @property
+    def baseline_ms(self) -> float | None:
+        """What the canary's searches took (p95) before the job began; None without a canary."""
+        canary = None if self._watched is None else self._watched.canary
+        return None if canary is None else canary.before_ms
+
+    def agree_on_baseline(self, conn: Connection, slots: Sequence[Slot]) -> None:
+        """Takes the canary's baseline that the job's first process on this machine measured, or leaves ours to later
+        ones, which would measure searches beside us. Machines keep their own: a network is part of what they measure.
+        """
+        watched = self._watched
+        if watched is None or watched.canary is None:
+            return
+        place = f"{socket.gethostname()} {watched.serving.name}"
+        values = {"slot_ids": [slot.id for slot in slots], "place": place, "ms": watched.canary.before_ms}
+        agreed = [row["ms"] for row in conn.execute(QUERIES["agree_on_baseline"], values)]
+        watched.canary.before_ms = min(agreed, default=watched.canary.before_ms)
 
     def _watch(self) -> None:
         while not self._over.wait(self._settings.throttle_every_s):

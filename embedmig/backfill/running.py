@@ -137,6 +137,8 @@ class _Run:
             self.planned_at = fetch_now(conn)
             plan_slots(conn, self.collection, self.slots, self.options)
             set_budget(conn, self.slots, self.options.budget)
+            if self.health is not None:
+                self.health.agree_on_baseline(conn, self.slots)
             if self.meter.mean_characters is None:
                 model, rows = (
                     slot_to_fill(conn, self.collection, self.slots).model,

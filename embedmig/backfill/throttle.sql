@@ -31,3 +31,12 @@ SELECT sum(s.n_dead_tup)::bigint AS dead, sum(s.n_live_tup)::bigint AS live
   FROM (SELECT to_regclass(%(table)s)::oid AS oid
          UNION SELECT relid::oid FROM pg_partition_tree(to_regclass(%(table)s))) AS r
   JOIN pg_stat_all_tables s ON s.relid = r.oid;
+
+-- name: agree_on_baseline
+-- What the canary took before the job began, by where it was measured: the first one stands.
+UPDATE embedmig.backfill
+   SET options = CASE WHEN options #> ARRAY['canary_ms', %(place)s] IS NOT NULL THEN options
+                      ELSE options || jsonb_build_object('canary_ms', coalesce(options -> 'canary_ms', '{}')
+                                                         || jsonb_build_object(%(place)s::text, %(ms)s::float8)) END
+ WHERE slot_id = ANY (%(slot_ids)s) AND ended_at IS NULL
+RETURNING (options #>> ARRAY['canary_ms', %(place)s])::float8 AS ms;

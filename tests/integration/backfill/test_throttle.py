@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from embedmig.backfill import throttle
 from embedmig.backfill.canary import open_canary, p95
@@ -19,6 +20,7 @@ from embedmig.commands import reembed
 from embedmig.db import Connection, Database
 from embedmig.settings import Settings
 from embedmig.types import Collection, Placement
+from tests.backfill_support import hands
 from tests.support import expand_docs, make_docs
 
 
@@ -161,6 +163,30 @@ def test_a_canary_notices_that_searches_became_slow(db: Database, conn: Connecti
     assert "ms (p95)" in said
     watched.canary.before_ms = 10_000
     assert throttle.canary(conn, watched, settings) is None
+
+
+def test_a_later_process_takes_the_baseline_from_before_the_job(
+    db: Database, conn: Connection, docs: Collection
+) -> None:
+    conn.execute("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops)")
+    conn.execute("SET enable_seqscan = off")
+    conn.execute(sql.SQL("ALTER DATABASE {} SET enable_seqscan = off").format(sql.Identifier(conn.info.dbname)))
+    with hands(db, docs) as worker:
+        worker.plan()
+        slots = [worker.slot]
+    settings = Settings(throttle_every_s=60)
+    with HealthWatch(db, docs, settings) as first, HealthWatch(db, docs, settings) as second:
+        first.agree_on_baseline(conn, slots)
+        measured = first.baseline_ms
+        assert measured is not None
+        # As if the first had measured something that the second could not have.
+        conn.execute(
+            "UPDATE embedmig.backfill SET options = jsonb_build_object('canary_ms',"
+            " (SELECT jsonb_object_agg(place, 12345.5) FROM jsonb_object_keys(options -> 'canary_ms') AS place))"
+        )
+        second.agree_on_baseline(conn, slots)
+        assert second.baseline_ms == 12345.5
+        assert first.baseline_ms == measured
 
 
 def test_there_is_no_canary_where_a_search_would_read_the_whole_table(conn: Connection, docs: Collection) -> None:
