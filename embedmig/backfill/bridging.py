@@ -71,7 +71,7 @@ class _Range:
 
 @dataclass(frozen=True, kw_only=True)
 class _Block:
-    """Rows of a range, and their vectors: those of the source, then those of the target's space."""
+    """Rows of a range with their source vectors."""
 
     keys: list[Field]
     hashes: Field
@@ -146,17 +146,25 @@ def _run(
         if stop.is_set():
             break
         assert reading is not None
-        block = work.map(reading.result())
+        packed = work.map(reading.result())
         following = ranges[place + 1 : place + 2]
         reading = pool.submit(work.read, following[0]) if following else None
         if writing is not None:
             writing.result()
         meter.say(ranges[: max(0, place)], work.written)
-        writing = pool.submit(work.write, one, block)
+        writing = pool.submit(work.write, one, packed)
     if writing is not None:
         writing.result()
     meter.say(ranges if not stop.is_set() else (), work.written)
     return stop.is_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    """Rows of a range in the target's space, as COPY takes them."""
+
+    rows: int
+    body: bytes
 
 
 class _Work:
@@ -200,45 +208,45 @@ class _Work:
             texts=read_texts(texts[0], self._reader.info.encoding) if texts else None,
         )
 
-    def map(self, block: _Block) -> _Block:
+    def map(self, block: _Block) -> _Packed:
         """The same rows in the target's space, without those that have no direction there."""
         usable = np.flatnonzero(np.isfinite(block.vectors).all(axis=1) & block.vectors.any(axis=1)).tolist()
         block = block if len(usable) == len(block) else _take(block, usable)
         if not len(block):
-            return block
-        vectors = self._mapped(block.vectors, block.texts)
-        return _Block(keys=block.keys, hashes=block.hashes, vectors=vectors, texts=None)
+            return _Packed(rows=0, body=b"")
+        target = self._statements.target
+        fields: list[Field] = [*block.keys, vector_field(self._mapped(block.vectors, block.texts), target.vector_type)]
+        if target.placement is Placement.COMPANION:
+            fields.append(constant_field(struct.pack(">i", target.bridge_model_id), len(block)))
+        return _Packed(rows=len(block), body=pack_copy([*fields, block.hashes], len(block)))
 
-    def write(self, one: _Range, block: _Block) -> None:
+    def write(self, one: _Range, packed: _Packed) -> None:
         """Writes a range and commits; read anew and again where somebody wrote a row of it meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
-            if not len(block):
+            if not packed.rows:
                 return
             try:
-                self.written += self._write_once(one, block)
+                self.written += self._write_once(one, packed)
             except _AGAIN:
                 self._roll_back()
                 if attempt == _ATTEMPTS:
                     raise
-                block = self.map(self.read(one, self._writer))
+                packed = self.map(self.read(one, self._writer))
             except psycopg.Error:
                 self._roll_back()
                 raise
             else:
                 return
 
-    def _write_once(self, one: _Range, block: _Block) -> int:
-        statements, target = self._statements, self._statements.target
+    def _write_once(self, one: _Range, packed: _Packed) -> int:
         self._writer.execute(self._begin, prepare=False)
-        fields: list[Field] = [*block.keys, vector_field(block.vectors, target.vector_type)]
-        if target.placement is Placement.COMPANION:
-            fields.append(constant_field(struct.pack(">i", target.bridge_model_id), len(block)))
-        with self._writer.cursor() as cursor, cursor.copy(statements.copy) as copy:
-            for part in (COPY_HEADER, pack_copy([*fields, block.hashes], len(block)), COPY_TRAILER):
+        with self._writer.cursor() as cursor, cursor.copy(self._statements.copy) as copy:
+            for part in (COPY_HEADER, packed.body, COPY_TRAILER):
                 copy.write(part)
         cursor = psycopg.ClientCursor(self._writer)
-        cursor.execute(sql.SQL("{}; COMMIT").format(statements.finish), one.keys)
-        return len(block) - cursor.rowcount if target.placement is Placement.COMPANION else cursor.rowcount
+        cursor.execute(sql.SQL("{}; COMMIT").format(self._statements.finish), one.keys)
+        companion = self._statements.target.placement is Placement.COMPANION
+        return packed.rows - cursor.rowcount if companion else cursor.rowcount
 
     def _roll_back(self) -> None:
         """Best effort: a broken connection has rolled back by itself."""

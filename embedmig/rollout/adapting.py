@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
+
 from embedmig.adapters import LinearAdapter
 from embedmig.adapters.keeping import open_adapter, require_unchanged
 from embedmig.catalog import adapters, migrations, routes, slots
@@ -35,17 +37,17 @@ class Placed:
     """Whether the model that queries are embedded with is gone, so that none can be."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadyAdapter:
     """An adapter that was opened and may stand before its slot."""
 
     kept: KeptAdapter
     slot: Slot
-    linear: LinearAdapter
 
 
 def prepare(conn: Connection, collection: Collection, kept: KeptAdapter) -> ReadyAdapter:
-    """Opens a query adapter for the slot that it leads to.
+    """Opens a query adapter for the slot that it leads to, and writes its map out for searches from SQL: that may be
+    megabytes, and is of no effect yet.
 
     Raises RefusedError when it is a bridge, when no live slot holds vectors of its model, or when its own model is
     gone; AdapterUnusableError when either model has another fingerprint now, or its bytes are damaged.
@@ -70,14 +72,15 @@ def prepare(conn: Connection, collection: Collection, kept: KeptAdapter) -> Read
         )
     if not isinstance(opened.adapter, LinearAdapter):
         raise AdapterUnusableError(f"{kept.name} is no linear map: fit a query adapter, embedmig adapter fit")
-    return ReadyAdapter(kept=kept, slot=slot, linear=opened.adapter)
+    with conn.transaction():
+        adapters.write_outputs(conn, kept, opened.adapter.weights_, opened.adapter.bias_)
+    return ReadyAdapter(kept=kept, slot=slot)
 
 
 def place(conn: Connection, collection: Collection, ready: ReadyAdapter, *, why: str | None = None) -> None:
     """Puts the adapter before its slot and logs it, in the caller's transaction. The caller raises the epoch."""
     before = asked_with(conn, collection, ready.slot)
     adapters.mark_used(conn, ready.kept, ready.slot)
-    adapters.write_outputs(conn, ready.kept, ready.linear.weights_, ready.linear.bias_)
     score = ready.kept.score
     log_event(
         conn,
@@ -131,9 +134,14 @@ def drop(conn: Connection, collection: Collection, name: str, *, even_if_needed:
     """Forgets an adapter; gives what stands before its slot then, None where it stood before none.
 
     Raises RefusedError when it is in use before a slot whose own model is gone, unless ``even_if_needed``: no query
-    would reach that slot any more.
+    would reach that slot any more; and for a bridge whose vectors stand in a slot: another would be mixed with it.
     """
     kept = adapters.get_adapter(conn, collection, name)
+    if kept.direction == "bridge" and kept.in_use:
+        raise RefusedError(
+            f"{name} is the bridge that {kept.slot} of {collection.name} was filled by: embedmig reembed"
+            f" {collection.name} replaces the last of its vectors first, or embedmig expand {collection.name} --undo"
+        )
     slot = _slot_of(conn, collection, kept) if kept.direction == "query" else None
     if slot is not None and slot.model.state is ModelState.GONE and not even_if_needed:
         raise RefusedError(
@@ -188,7 +196,7 @@ def _first_ready(
             continue
         try:
             return prepare(conn, member, kept), ""
-        except EmbedmigError as error:
+        except (EmbedmigError, psycopg.Error) as error:
             why_not = f"adapter {kept.name} cannot be used ({error})"
     return None, why_not
 

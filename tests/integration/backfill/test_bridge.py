@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from embedmig.backfill.bridging import bridge_rows
 from embedmig.backfill.census import count_rows
 from embedmig.backfill.results import RunOptions
 from embedmig.backfill.running import reembed
-from embedmig.catalog import adapters, collections, slots
-from embedmig.commands import bridge, verify
+from embedmig.catalog import adapters, collections, models, slots
+from embedmig.commands import adapter_drop, bridge, verify
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UnsupportedError
 from embedmig.schema.contract_gates import drop_gates
@@ -144,6 +145,27 @@ def test_keys_of_every_type_and_row_filters_go_through(
     assert count_rows(conn, collection, target).wrong == 0
 
 
+def test_a_companion_is_bridged_from_but_for_vectors_recorded_as_of_another_text(
+    db: Database, conn: Connection
+) -> None:
+    collection = make_docs(conn, 30)
+    expand_docs(db, Placement.COMPANION)
+    reembed(db, collection, options=RunOptions())
+    conn.execute("UPDATE embedmig.migration SET closed_at = clock_timestamp()")
+    conn.execute("UPDATE embedmig.slot SET dropped_at = clock_timestamp() WHERE name = 'v1'")
+    third = replace(NEW, name="third")
+    models.add_model(conn, third, None)
+    expand_docs(db, Placement.COMPANION, model=third)
+    with conn.transaction():
+        conn.execute("SET LOCAL session_replication_role = replica")
+        conn.execute("UPDATE docs SET body = 'edited where no trigger sees it' WHERE id = 3")
+    source, target = slots.get_slot(conn, collection, "v2"), slots.get_slot(conn, collection, "v3")
+    done = bridge_rows(db, collection, source, target, lambda vectors, texts: vectors, range_rows=7)
+    assert done.rows_written == 29
+    assert ("3",) not in bridged_keys(conn, collection, target)
+    assert count_rows(conn, collection, target).stale == 0
+
+
 def test_a_bridge_reads_texts_where_its_kind_does(db: Database, conn: Connection) -> None:
     collection = make_docs(conn, 30)
     expand_docs(db, Placement.COMPANION)
@@ -177,11 +199,14 @@ def test_reembed_replaces_bridged_rows_by_true_ones_the_missing_first_and_the_br
     source, target = both(conn, docs)
     assert adapters.used_adapter(conn, docs, target, "bridge") is not None
     gates = drop_gates(conn, docs, source, target, keep_source=True)
+    with pytest.raises(RefusedError, match="the bridge that v2 of docs was filled by"):
+        adapter_drop(db, "docs", "a1")
     assert any(gate.name == "bridged" and gate.why.startswith("60 rows of v2 are bridged") for gate in gates)
     assert reembed(db, docs, options=RunOptions()).outcome == "done"
     assert count_rows(conn, docs, target).true == 60
     assert check_every_row(conn, docs, target).clean
     assert adapters.used_adapter(conn, docs, target, "bridge") is None
+    adapter_drop(db, "docs", "a1")
 
 
 def test_chunks_with_missing_rows_come_before_those_that_are_only_bridged(
