@@ -12,8 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from embedmig.db import Connection
 from embedmig.types import Collection, Floats, Key, Slot
+from embedmig.validation.gpu_products import best_products
 from embedmig.validation.pair import Pair, select_vectors
-from embedmig.validation.running_top_k import QUERIES_AT_ONCE, ROWS_A_PRODUCT, Ranking, RunningTopK
+from embedmig.validation.products import ROWS_A_PRODUCT
+from embedmig.validation.running_top_k import QUERIES_AT_ONCE, Ranking, RunningTopK
 from embedmig.validation.stream import Block, decode_key, row_bytes, stream_blocks
 
 _MOST_ROWS, _FEWEST_ROWS = 16_384, 64
@@ -43,10 +45,20 @@ def exact_top_k(
     """
     decode, workers = partial(decode_key, encoding=conn.info.encoding), processors()
     # Portions of queries in threads of ours: a library's own threads would multiply faster and then wait for us.
-    with ThreadPoolExecutor(workers, "embedmig-exact") as pool, threadpool_limits(limits=1, user_api="blas"):
+    with (
+        ThreadPoolExecutor(workers, "embedmig-exact") as pool,
+        threadpool_limits(limits=1, user_api="blas"),
+        best_products() as make_products,
+    ):
         running = {
             side: RunningTopK(
-                some, k, pair.slots[side].model.distance, tie_order(pair.collection, decode), pool.map, workers
+                some,
+                k,
+                pair.slots[side].model.distance,
+                tie_order(pair.collection, decode),
+                pool.map,
+                workers,
+                make_products,
             )
             for side, some in enumerate(queries)
             if some is not None

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from embedmig.types import Distance, Floats, Key
+from embedmig.validation.products import ROWS_A_PRODUCT, CpuProducts, MakeProducts, Numbers, Products
 
 Doubles = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
 
 QUERIES_AT_ONCE = 512
 """At most so many queries make one portion: what one worker multiplies with a block."""
-ROWS_A_PRODUCT = 2048
-"""A portion's products are made for so many rows at a time: they are looked at while still in the processor's cache."""
-
 _PAIRS_AT_ONCE = 256
 _NEARLY_UNIT = 1e-6
 _KEYS_KEPT = 100_000
@@ -56,6 +53,7 @@ class RunningTopK:
     for_each: ForEach = map
     workers: int = 1
     """How many portions ``for_each`` works on at a time."""
+    make_products: MakeProducts = CpuProducts
     _distances: Floats = field(init=False)
     """(q, k), ascending; infinite where there is no row yet."""
     _rows: Numbers = field(init=False)
@@ -75,7 +73,7 @@ class RunningTopK:
 
     def add(self, vectors: Floats, raw_keys: Sequence[Any]) -> None:
         """Looks at a block: (n, d) vectors and their n keys, in any form."""
-        block = _Block.of(vectors, self.distance)
+        block = _Block.of(vectors, self.distance, self.make_products)
         for _ in self.for_each(lambda some: self._look(some, block, raw_keys), self._portions()):
             pass
         self._keys.add(self._rows_seen, raw_keys)
@@ -109,7 +107,7 @@ class RunningTopK:
         nearest; by query."""
         slack, nearest = self._slack(some, block.longest), self._scores_of_nearest(some)
         limits = self._limits(some, nearest[:, -1], block) + slack
-        queries, places, reached = _within(self._factors[some], block, limits)
+        queries, places, reached = block.products.within(self._factors[some], limits)
         if not places.size:
             return queries, places
         # To measure a pair again costs more than to sort it: only those that stand against each other too are left.
@@ -123,9 +121,8 @@ class RunningTopK:
         limits = last.copy()
         unknown = np.flatnonzero(np.isinf(limits))
         # To find the k-th of a whole block is slow; what the k-th of a part lets through too much is few.
-        part = slice(0, max(self.k, ROWS_A_PRODUCT))
-        if unknown.size and len(block.directions[part]) >= self.k:
-            scores = block.scores(self._factors[some][unknown], part)
+        if unknown.size and len(block.vectors) >= self.k:
+            scores = block.products.scores(self._factors[some][unknown], max(self.k, ROWS_A_PRODUCT))
             limits[unknown] = np.partition(scores, self.k - 1, axis=1)[:, self.k - 1]
         return limits
 
@@ -219,51 +216,26 @@ class _KeysOfRows:
 class _Block:
     vectors: Floats
     """As they are stored; for cosine without the zeros."""
-    directions: Floats
-    """What queries are multiplied with: at unit length for cosine."""
-    squares: Floats | None
-    """(n,) squared lengths, where l2 needs them."""
+    products: Products
+    """Of what queries are multiplied with: the vectors, at unit length for cosine."""
     longest: float
     places: Numbers | None
     """Where the vectors stood in the block, when some were left out."""
 
-    def scores(self, factors: Floats, part: slice, out: Floats | None = None) -> Floats:
-        """(q, n) products with the rows of ``part``: smaller is nearer."""
-        directions = self.directions[part]
-        scores = np.matmul(factors, directions.T, out=None if out is None else out[:, : len(directions)])
-        if self.squares is not None:
-            scores += self.squares[part]
-        return scores
-
     @classmethod
-    def of(cls, vectors: Floats, distance: Distance) -> "_Block":
+    def of(cls, vectors: Floats, distance: Distance, make_products: MakeProducts) -> "_Block":
         squares = np.einsum("ij,ij->i", vectors, vectors)
         longest = float(np.sqrt(squares.max(initial=0.0)))
         if distance is not Distance.COSINE:
-            needed = squares if distance is Distance.L2 else None
-            return cls(vectors=vectors, directions=vectors, squares=needed, longest=longest, places=None)
+            products = make_products(vectors, squares if distance is Distance.L2 else None)
+            return cls(vectors=vectors, products=products, longest=longest, places=None)
         places = None
         if not squares.all():
             places = np.flatnonzero(squares)
             vectors, squares = vectors[places], squares[places]
         are_unit = bool((np.abs(squares - 1) < _NEARLY_UNIT).all())
         directions = vectors if are_unit else vectors / np.sqrt(squares)[:, None]
-        return cls(vectors=vectors, directions=directions, squares=None, longest=longest, places=places)
-
-
-def _within(factors: Floats, block: _Block, limits: Floats) -> tuple[Numbers, Numbers, Floats]:
-    """Pairs of a query and a place in the block whose score is within the query's limit, with the score; by query."""
-    out = np.empty((len(factors), min(ROWS_A_PRODUCT, len(block.directions))), dtype=np.float32)
-    found: list[tuple[Numbers, Numbers, Floats]] = []
-    for start in range(0, len(block.directions), ROWS_A_PRODUCT):
-        scores = block.scores(factors, slice(start, start + ROWS_A_PRODUCT), out)
-        queries, places = np.divmod(np.flatnonzero(scores <= limits[:, None]), scores.shape[1])
-        found.append((queries, places + start, scores[queries, places]))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    queries, places, reached = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(queries.astype(np.uint16), kind="stable")
-    return queries[order], places[order], reached[order]
+        return cls(vectors=vectors, products=make_products(directions, None), longest=longest, places=places)
 
 
 def _in_doubles(vectors: Floats, distance: Distance) -> Doubles:

@@ -13,7 +13,8 @@ from embedmig.types import Distance, Floats, Maintainer, Placement, Slot
 from embedmig.validation import exact
 from embedmig.validation.exact import exact_top_k
 from embedmig.validation.pair import Pair, count_pair
-from embedmig.validation.running_top_k import QUERIES_AT_ONCE, ROWS_A_PRODUCT, Ranking
+from embedmig.validation.products import ROWS_A_PRODUCT
+from embedmig.validation.running_top_k import QUERIES_AT_ONCE, Ranking
 from tests.integration.validation.conftest import pair_of, texts_of, write
 from tests.support import NEW, OLD
 
