@@ -141,10 +141,15 @@ def body_from_row(row: Mapping[str, Any]) -> AdapterBody:
 
 
 def mark_used(conn: Connection, adapter: KeptAdapter, slot: Slot) -> None:
-    """Puts it at ``slot``, in the place of another of its direction. The caller raises the epoch and logs."""
-    if adapter.slot_id != slot.id:
-        mark_unused(conn, slot, adapter.direction)
-    conn.execute(QUERIES["mark_used"], {"id": adapter.id, "slot_id": slot.id})
+    """Puts it at ``slot``, in the place of another of its direction. The caller raises the epoch and logs.
+
+    Raises NotFoundError when it was dropped meanwhile.
+    """
+    if adapter.slot_id == slot.id:
+        return
+    mark_unused(conn, slot, adapter.direction)
+    if not conn.execute(QUERIES["mark_used"], {"id": adapter.id, "slot_id": slot.id}).rowcount:
+        raise NotFoundError("adapter", adapter.name, hint="it was dropped meanwhile")
 
 
 def mark_unused(conn: Connection, slot: Slot, direction: DirectionName) -> None:

@@ -38,7 +38,7 @@ SELECT a.body, f.fingerprint AS from_fingerprint, t.fingerprint AS to_fingerprin
 
 -- name: mark_used
 UPDATE embedmig.adapter SET slot_id = %(slot_id)s, used_since = clock_timestamp()
- WHERE id = %(id)s AND dropped_at IS NULL AND slot_id IS DISTINCT FROM %(slot_id)s;
+ WHERE id = %(id)s AND dropped_at IS NULL;
 
 -- name: mark_unused
 -- Whatever adapter of that direction stood at the slot.

@@ -63,6 +63,17 @@ def test_one_adapter_a_direction_stands_at_a_slot_and_none_at_a_dropped_one(conn
     assert not any(kept.in_use or kept.slot for kept in adapters.list_adapters(conn, docs))
 
 
+def test_one_that_was_dropped_meanwhile_takes_nobody_s_place(conn: Connection) -> None:
+    docs = make_docs(conn)
+    slot = get_slot(conn, docs, "v1")
+    standing, dropped = keep(conn, docs), keep(conn, docs)
+    adapters.mark_used(conn, standing, slot)
+    adapters.mark_dropped(conn, dropped)
+    with pytest.raises(NotFoundError, match="dropped meanwhile"), conn.transaction():
+        adapters.mark_used(conn, dropped, slot)
+    assert [kept.name for kept in adapters.list_adapters(conn, docs) if kept.in_use] == [standing.name]
+
+
 def test_a_fingerprint_that_is_another_than_at_the_fit_is_seen(conn: Connection) -> None:
     docs = make_docs(conn)
     kept = keep(conn, docs)
