@@ -33,9 +33,14 @@ def main() -> None:
     """Measures, prints and keeps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threads", type=int, help="Of torch, on both sides [as many as it takes].")
     parser.add_argument("--json", action="store_true", dest="as_json")
     given = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine(), "models": {}}
+    if given.threads:
+        import torch
+
+        torch.set_num_threads(given.threads)
+    found: dict[str, Any] = {"machine": machine(), "threads": given.threads, "models": {}}
     with tempfile.TemporaryDirectory() as folder, server() as url:
         for name, path, dimensions, rows, sizes in (
             ("MiniLM", minilm_path(), 384, 100 if given.quick else 800, (16, 32, 64, 128)),
