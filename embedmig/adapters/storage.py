@@ -211,6 +211,11 @@ def _require_same(model: str, made_with: Fingerprint | None, now: Fingerprint | 
         )
 
 
+def require_storage() -> None:
+    """Raises UnsupportedError without safetensors: said before anything is embedded or fitted."""
+    _safetensors()
+
+
 def _safetensors() -> Any:
     try:
         import safetensors.numpy

@@ -23,6 +23,7 @@ from embedmig.adapters import (
 from embedmig.adapters.checks import FEWEST_PAIRS
 from embedmig.adapters.keeping import read_fingerprints
 from embedmig.adapters.kinds import candidates
+from embedmig.adapters.storage import require_storage
 from embedmig.backfill.pair_embedding import OnEmbedded
 from embedmig.backfill.pairing import PairSource
 from embedmig.catalog import adapters
@@ -95,8 +96,10 @@ def adapter_fit(
     it, by nDCG@10 where it has judgments. ``floor``: of the new model's ranking, 0 to 1, below which none is good
     enough; 0.5 for auto, 0 for a kind that was asked for.
 
-    Raises UsageError, AdapterInputError for under 250 pairs, RefusedError when the new model is gone, ProviderError.
+    Raises UsageError, AdapterInputError for under 250 pairs, RefusedError when the new model is gone, ProviderError,
+    UnsupportedError without ``embedmig[adapters]``.
     """
+    require_storage()
     began, way = time.monotonic(), _read_direction(direction)
     kinds = None if kind == "auto" else (kind,)
     asked = read_asked(queries)

@@ -1,6 +1,7 @@
 """adapter fit, eval, list, show, use and drop: pairs of stored vectors, and a slot that is asked with another model."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from embedmig.catalog.routes import get_route
 from embedmig.cli.main import run
 from embedmig.db import Connection, Database
 from embedmig.embedders import load_embedder, take_fingerprint
+from embedmig.embedders.hashing import HashingEmbedder
 from embedmig.types import Collection, ModelState
 from tests.support import NEW, OLD, embed, expand_docs, fill_slot, make_docs, text_of
 
@@ -276,6 +278,14 @@ def test_a_changed_fingerprint_of_either_model_makes_it_unusable(
         said("adapter", "use", "docs", "a1", "--undo")
         code, refused = said("adapter", "use", "docs", "a1")
         assert (code, refused["error"]) == (1, "AdapterUnusableError")
+
+
+def test_without_safetensors_nothing_is_embedded(said: Verb, docs: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    monkeypatch.setattr(HashingEmbedder, "embed_documents", None)
+    code, refused = said(*FIT, "--to", "new@1")
+    assert (code, refused["error"]) == (2, "UnsupportedError")
+    assert "pip install 'embedmig[adapters]'" in refused["message"]
 
 
 def test_people_are_told_in_words(docs: Collection, db: Database, capsys: pytest.CaptureFixture[str]) -> None:
