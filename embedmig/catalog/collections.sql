@@ -16,7 +16,7 @@ SELECT * FROM embedmig.collection WHERE group_name = %(group_name)s ORDER BY nam
 
 -- name: delete_collection
 -- Takes the collection and what hangs on it out of the catalog; the event log keeps its name. Queue entries of its
--- slots go with it: without a slot nobody could claim them.
+-- slots go with it: without a slot nobody could claim them. So do counts, and texts of queries that were kept.
 WITH gone AS (SELECT id FROM embedmig.slot WHERE collection_id = %(id)s),
      q AS (DELETE FROM embedmig.pending WHERE slot_id IN (SELECT id FROM gone)),
      c AS (DELETE FROM embedmig.chunk WHERE slot_id IN (SELECT id FROM gone)),
@@ -24,6 +24,11 @@ WITH gone AS (SELECT id FROM embedmig.slot WHERE collection_id = %(id)s),
      f AS (DELETE FROM embedmig.failure WHERE slot_id IN (SELECT id FROM gone)),
      p AS (DELETE FROM embedmig.pin WHERE collection_id = %(id)s),
      r AS (DELETE FROM embedmig.report WHERE collection_id = %(id)s),
+     t AS (DELETE FROM embedmig.shadow_query WHERE collection_id = %(id)s),
+     v AS (DELETE FROM embedmig.served WHERE slot_id IN (SELECT id FROM gone)),
+     w AS (DELETE FROM embedmig.shadow WHERE source_id IN (SELECT id FROM gone)),
+     g AS (DELETE FROM embedmig.guarded WHERE slot_id IN (SELECT id FROM gone)),
+     u AS (DELETE FROM embedmig.suspect WHERE slot_id IN (SELECT id FROM gone)),
      m AS (DELETE FROM embedmig.migration WHERE collection_id = %(id)s),
      s AS (DELETE FROM embedmig.slot WHERE collection_id = %(id)s)
 DELETE FROM embedmig.collection WHERE id = %(id)s;
