@@ -5,9 +5,11 @@ import pytest
 from embedmig import commands
 from embedmig.catalog import collections, routes, slots
 from embedmig.catalog.events import list_events
+from embedmig.catalog.traffic import report_queries
 from embedmig.db import Connection, Database
 from embedmig.errors import ConflictError, DatabaseError, NotFoundError, RefusedError
 from embedmig.types import Collection, Placement
+from tests.rollout_support import add_pairs, add_served
 from tests.support import OLD, embed, expand_docs, make_docs, switch_docs
 
 PLAIN = ["id", "title", "body", "lang", "embedding"]
@@ -200,3 +202,13 @@ def test_sql_works_where_the_catalog_is_gone(db: Database, conn: Connection, doc
     conn.execute("UPDATE docs SET body = 'x', embedding = %s WHERE id = 1", [embed(OLD, ["x"])[0]])
     conn.execute("DROP SCHEMA embedmig CASCADE")
     assert commands.detach_sql(db, "docs") == []
+
+
+def test_texts_of_queries_and_counts_go_with_the_collection(db: Database, conn: Connection, docs: Collection) -> None:
+    expand_docs(db)
+    add_pairs(conn, docs, tenths=[9, 10])
+    add_served(conn, docs, "v1", 3)
+    report_queries(conn, docs.id, [{"text": "a user's words", "label": "", "times": 1}])
+    commands.detach(db, "docs")
+    for table in ("shadow", "served", "shadow_query"):
+        assert conn.execute(f"SELECT FROM embedmig.{table}").fetchall() == []  # type: ignore[arg-type]
