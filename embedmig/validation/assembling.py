@@ -37,6 +37,7 @@ class Material:
     answers: Answers
     part: float
     indexes: tuple[IndexCheck | None, IndexCheck | None]
+    embed_ms: tuple[float | None, float | None]
     target_quality_alone: Mapping[str, Estimate]
     seconds: Mapping[str, float]
     inference: Inference = ONE_LOOK
@@ -56,7 +57,8 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
         for rankings, slot in zip((judged.source, judged.target), pair.slots, strict=True)
     ]
     source, target = (
-        _side(slot, found, index) for slot, found, index in zip(pair.slots, hits, material.indexes, strict=True)
+        _side(slot, found, index, embed_ms)
+        for slot, found, index, embed_ms in zip(pair.slots, hits, material.indexes, material.embed_ms, strict=True)
     )
     return ValidationReport(
         id=None,
@@ -93,13 +95,14 @@ def refuse_two_scales(pair: Pair, answers: Answers, options: Options) -> None:
         )
 
 
-def _side(slot: Slot, hits: Hits, index: IndexCheck | None) -> Side:
+def _side(slot: Slot, hits: Hits, index: IndexCheck | None, embed_ms: float | None) -> Side:
     return Side(
         slot=slot.name,
         model=slot.model.key,
         distance=slot.model.distance.value,
         band=describe_band(hits),
         index=index,
+        embed_ms=embed_ms,
     )
 
 

@@ -12,12 +12,13 @@ from embedmig.catalog.serving import Serving
 from embedmig.db import Connection
 from embedmig.errors import RefusedError, UsageError
 from embedmig.settings import Settings
-from embedmig.types import Floats, ModelState
+from embedmig.types import ModelState
 from embedmig.validation.analysis import plan_detectable
 from embedmig.validation.answers import Answers, Search, answer_queries, answer_rows, require_column
 from embedmig.validation.approximate import IndexCheck, check_index
 from embedmig.validation.assembling import Material, assemble_report, refuse_two_scales
 from embedmig.validation.intervals import Estimate, estimate_mean
+from embedmig.validation.kept_vectors import Embedded
 from embedmig.validation.looking import Watch, join_answers
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair, PairCounts, count_ignored, count_pair
@@ -133,11 +134,12 @@ def _by_queries(
     answers, blocks = None, []
     for block in watch.blocks():
         blocks.append(_embed(conn, search.pair, block, settings, run))
+        asked_by = blocks[-1][0].vectors, blocks[-1][1].vectors
         with run.step("exact"):
-            answers = join_answers(answers, answer_queries(conn, search, block, blocks[-1]))
+            answers = join_answers(answers, answer_queries(conn, search, block, asked_by))
         watch.look(answers)
     assert answers is not None
-    vectors = [np.concatenate(side) for side in zip(*blocks, strict=True)]
+    vectors = [np.concatenate([one.vectors for one in side]) for side in zip(*blocks, strict=True)]
     part = _part(conn, search.pair, answers.counts, settings)
     own = None
     if pipeline is not None:
@@ -160,6 +162,7 @@ def _by_queries(
         answers=answers,
         part=part,
         indexes=(indexes[0], indexes[1]),
+        embed_ms=(blocks[-1][0].ms_a_text, blocks[-1][1].ms_a_text),
         target_quality_alone={},
         seconds=run.seconds,
         inference=watch.inference,
@@ -197,18 +200,13 @@ def _refuse_on_part(conn: Connection, pair: Pair, settings: Settings) -> None:
 
 def _embed(
     conn: Connection, pair: Pair, queries: Sequence[Query], settings: Settings, run: Run
-) -> tuple[Floats, Floats]:
+) -> tuple[Embedded, Embedded]:
     texts = [query.text for query in queries]
-    vectors = []
+    embedded = []
     for slot in pair.slots:
-        step = f"embed by {slot.model.key}"
-        with run.step(step, len(texts)):
-            embedded = embed_queries(conn, slot.model, texts, run.advance, cache_dir=settings.cache_dir)
-        if embedded.reused:
-            # So that nobody reads a model's latency from it.
-            run.seconds[f"{step}, some kept"] = run.seconds.pop(step)
-        vectors.append(embedded.vectors)
-    return vectors[0], vectors[1]
+        with run.step(f"embed by {slot.model.key}", len(texts)):
+            embedded.append(embed_queries(conn, slot.model, texts, run.advance, cache_dir=settings.cache_dir))
+    return embedded[0], embedded[1]
 
 
 def _by_rows(
@@ -229,6 +227,7 @@ def _by_rows(
         answers=answers,
         part=_part(conn, search.pair, answers.counts, settings),
         indexes=(None, None),
+        embed_ms=(None, None),
         target_quality_alone=_target_alone(conn, search, query_set, settings, run),
         seconds=run.seconds,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _HASH_BYTES = 16
 _TEXTS_AT_ONCE = 64
+_TEXTS_TO_TIME = 20
 _log = logging.getLogger(__name__)
 
 Kind = Literal["documents", "queries"]
@@ -69,6 +71,24 @@ class VectorFile:
         except OSError as exc:
             _log.warning("vectors are not kept in %s: %s", self.path, exc)
 
+    def note_pace(self, ms_a_text: float) -> None:
+        """Keeps how long a text took, for runs that ask the model for none."""
+        try:
+            self._pace.write_text(f"{ms_a_text:.6g}", encoding="ascii")
+        except OSError as exc:
+            _log.warning("the pace is not kept in %s: %s", self._pace, exc)
+
+    def find_pace(self) -> float | None:
+        """Milliseconds a text took when some were last embedded."""
+        try:
+            return float(self._pace.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def _pace(self) -> Path:
+        return self.path.with_suffix(".pace")
+
     @property
     def _record(self) -> np.dtype[np.void]:
         return np.dtype([("text", f"V{_HASH_BYTES}"), ("values", "<f4", (self.dimensions,))])
@@ -84,6 +104,8 @@ class Embedded:
     """How many distinct texts the model was asked for."""
     reused: int
     """How many it was not: they were kept."""
+    ms_a_text: float | None
+    """Many at once, now or when they were last embedded; None where nobody knows."""
 
 
 def vector_file(folder: Path, model: Model, fingerprint: bytes | None, kind: Kind) -> VectorFile | None:
@@ -116,10 +138,12 @@ def embed_once(
     missing = {hashed: text for hashed, text in zip(hashes, texts, strict=True) if hashed not in known}
     if on_progress is not None:
         on_progress(len(texts) - len(missing))
-    places = list(missing)
+    places, seconds = list(missing), 0.0
     for start in range(0, len(places), _TEXTS_AT_ONCE):
         some = places[start : start + _TEXTS_AT_ONCE]
+        began = time.perf_counter()
         vectors = embed([missing[hashed] for hashed in some])
+        seconds += time.perf_counter() - began
         if file is not None:
             file.add(some, vectors)
         known |= zip(some, vectors, strict=True)
@@ -127,7 +151,17 @@ def embed_once(
             on_progress(len(some))
     rows = [known[hashed] for hashed in hashes]
     vectors = np.stack(rows) if rows else np.empty((0, dimensions), dtype=np.float32)
-    return Embedded(vectors=vectors, asked=len(places), reused=reused)
+    pace = _pace(file, len(places), reused, seconds)
+    return Embedded(vectors=vectors, asked=len(places), reused=reused, ms_a_text=pace)
+
+
+def _pace(file: VectorFile | None, asked: int, reused: int, seconds: float) -> float | None:
+    if asked >= _TEXTS_TO_TIME or (asked and not reused):
+        pace = 1000 * seconds / asked
+        if file is not None:
+            file.note_pace(pace)
+        return pace
+    return None if file is None else file.find_pace()
 
 
 def hash_text(text: str) -> bytes:

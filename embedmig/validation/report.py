@@ -30,6 +30,8 @@ class Side:
     """Where its similarities lie."""
     index: IndexCheck | None
     """None where there is no index, or it was not asked."""
+    embed_ms: float | None = None
+    """What a query takes of embedding many at once; None where nobody knows: with rows as queries, a gone model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,6 @@ def _facts(report: ValidationReport, texts: Mapping[Key, str], changed: int) -> 
     most = [one for one in report.results if one.overlap < 1 or _order(one) != _order(one, new=True)][:changed]
     judged = [*report.quality, *(report.pipeline.quality if report.pipeline else ())]
     gaps = [one.difference for one in judged]
-    embedding = {side.model: report.seconds.get(f"embed by {side.model}") for side in sides}
     same_scale = report.source.distance == report.target.distance
     said = report.verdict.sentence.partition(": ")[2] or report.verdict.sentence
     return {
@@ -70,10 +69,6 @@ def _facts(report: ValidationReport, texts: Mapping[Key, str], changed: int) -> 
         "deciding": next((one for one in report.quality if one.measure == DECIDING), None),
         "band_scales": [drawing.band_scale(sides if same_scale else (side,)) for side in sides],
         "sides": sides,
-        "embed_ms": {
-            model: None if seconds is None else 1000 * seconds / max(report.queries.distinct, 1)
-            for model, seconds in embedding.items()
-        },
         "slowest": max((side.index.p95_ms for side in sides if side.index), default=0.0) or 1.0,
         "changed": [
             drawing.pair_up(number, result, report.source, report.target, dict(texts))
