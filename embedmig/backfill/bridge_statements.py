@@ -10,6 +10,7 @@ from embedmig.types import Collection, Placement, Slot
 
 QUERIES = Queries(__package__, "bridging.sql")
 
+_HASH_BYTES = 16
 _SOURCE = "o"
 """The alias of the source's companion, where it has one; the target's is ``s``."""
 
@@ -24,6 +25,9 @@ class BridgeStatements:
     cut_ranges: sql.Composed
     read_range: sql.Composed
     """Gives the key columns, the text's hash, the source vector and, where it is asked for, the text."""
+    read_at_once: sql.Composed | None
+    """Gives the same as one value, ``widths`` bytes a column; None where rows differ in length."""
+    widths: tuple[int, ...]
     copy: sql.Composed
     """Takes the key columns, the vector, for a companion the model's id, and the hash."""
     finish: sql.Composed
@@ -31,9 +35,19 @@ class BridgeStatements:
     column placement those that got one."""
 
 
-def compose_statements(collection: Collection, source: Slot, target: Slot, *, reads_texts: bool) -> BridgeStatements:
+def compose_statements(
+    conn: Connection, collection: Collection, source: Slot, target: Slot, *, reads_texts: bool
+) -> BridgeStatements:
     """Composes them. Those of column placement want ``make_stage`` first."""
     parts = _parts(collection, source, target, reads_texts=reads_texts)
+    parts["range_rows"] = QUERIES.fill("range_rows", parts)
+    named = {"names": [key.name for key in collection.key], "table": ident.table(collection).as_string(conn)}
+    keys = conn.execute(QUERIES["key_widths"], named).fetchall()
+    at_once = not reads_texts and all(key["bytes"] > 0 for key in keys)
+    parts["sent_keys"] = sql.SQL(" || ").join(
+        sql.SQL("{}(r.{})").format(sql.SQL(key["sent_by"]), _place(place)) for place, key in enumerate(keys, start=1)
+    )
+    number_bytes = 2 if source.vector_type == "halfvec" else 4
     companion = target.placement is Placement.COMPANION
     return BridgeStatements(
         source=source,
@@ -41,6 +55,8 @@ def compose_statements(collection: Collection, source: Slot, target: Slot, *, re
         key_width=len(collection.key),
         cut_ranges=QUERIES.fill("cut_ranges", parts),
         read_range=QUERIES.fill("read_range", parts),
+        read_at_once=QUERIES.fill("read_range_at_once", parts) if at_once else None,
+        widths=(*(key["bytes"] for key in keys), _HASH_BYTES, 4 + number_bytes * source.model.dimensions),
         copy=QUERIES.fill("copy_slot" if companion else "copy_stage", parts),
         finish=QUERIES.fill("settle_bridged" if companion else "write_bridged", parts),
     )
@@ -61,6 +77,11 @@ def _parts(collection: Collection, source: Slot, target: Slot, *, reads_texts: b
         "slot": ident.slot_table(target),
         "stage": sql.Identifier("pg_temp", f"embedmig_bridge_{target.id}"),
         "keys": ident.keys(collection, "d"),
+        "named_keys": ident.comma(
+            sql.SQL("{} AS {}").format(ident.dotted("d", key.name), _place(place))
+            for place, key in enumerate(collection.key, start=1)
+        ),
+        "vector_send": sql.SQL({"halfvec": "halfvec_send"}.get(source.vector_type, "vector_send")),
         "key_names": ident.keys(collection),
         "keys_of_d": ident.keys(collection, "d"),
         "keys_of_s": ident.keys(collection, "s"),
@@ -97,8 +118,12 @@ def _parts(collection: Collection, source: Slot, target: Slot, *, reads_texts: b
     }
 
 
+def _place(place: int) -> sql.Identifier:
+    return sql.Identifier(f"c{place}")
+
+
 def _text(collection: Collection, target: Slot) -> sql.Composed:
-    return sql.SQL(", {}").format(ident.text(collection, "d", target.text_separator))
+    return sql.SQL(", {} AS text").format(ident.text(collection, "d", target.text_separator))
 
 
 def _look_up(collection: Collection, slot: Slot, alias: str) -> sql.Composable:

@@ -21,7 +21,7 @@ from embedmig.backfill.bridge_statements import QUERIES, BridgeStatements, compo
 from embedmig.backfill.key_text import keep_key_text
 from embedmig.backfill.packing import COPY_HEADER, COPY_TRAILER, Field, constant_field, pack_copy, vector_field
 from embedmig.backfill.targets import QUERIES as WRITING
-from embedmig.backfill.unpacking import read_texts, read_vectors, take_rows, unpack_copy
+from embedmig.backfill.unpacking import read_texts, read_vectors, split_rows, take_rows, unpack_copy
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError
 from embedmig.types import Collection, Floats, Key, Placement, Slot
@@ -104,7 +104,7 @@ def bridge_rows(
     with ExitStack() as stack:
         reader, writer = (stack.enter_context(_connect(db, collection)) for _ in range(2))
         _hold(writer, collection, target)
-        statements = compose_statements(collection, source, target, reads_texts=reads_texts)
+        statements = compose_statements(reader, collection, source, target, reads_texts=reads_texts)
         make_stage(writer, collection, source, target)
         work = _Work(reader, writer, statements, mapped, reads_texts=reads_texts)
         ranges = work.cut(range_rows)
@@ -193,10 +193,7 @@ class _Work:
     def read(self, one: _Range, conn: Connection | None = None) -> _Block:
         """The rows of a range that can be mapped."""
         statements = self._statements
-        values = {"slot_ids": [statements.source.id, statements.target.id], **one.keys}
-        with (conn or self._reader).cursor() as cursor, cursor.copy(statements.read_range, values) as copy:
-            data = b"".join(copy)
-        columns = unpack_copy(data, statements.key_width + 2 + self._reads_texts)
+        columns = self._fetch(conn or self._reader, one)
         if not columns:
             empty = np.empty((0, statements.source.model.dimensions), dtype=np.float32)
             return _Block(keys=[], hashes=[], vectors=empty, texts=None)
@@ -207,6 +204,16 @@ class _Work:
             vectors=read_vectors(vectors, statements.source.vector_type),
             texts=read_texts(texts[0], self._reader.info.encoding) if texts else None,
         )
+
+    def _fetch(self, conn: Connection, one: _Range) -> list[Field]:
+        statements = self._statements
+        values = {"slot_ids": [statements.source.id, statements.target.id], **one.keys}
+        if statements.read_at_once is not None:
+            row = conn.execute(statements.read_at_once, values, binary=True).fetchone()
+            return split_rows(b"" if row is None or row["rows"] is None else row["rows"], statements.widths)
+        with conn.cursor() as cursor, cursor.copy(statements.read_range, values) as copy:
+            data = b"".join(copy)
+        return unpack_copy(data, statements.key_width + 2 + self._reads_texts)
 
     def map(self, block: _Block) -> _Packed:
         """The same rows in the target's space, without those that have no direction there."""

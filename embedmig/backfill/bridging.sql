@@ -14,24 +14,38 @@ SELECT key AS first,
        CASE WHEN place = total OR %(range_rows)s = 1 THEN 1 ELSE next_place - place + 1 END AS rows
   FROM edges WHERE (place - 1) %% %(range_rows)s = 0 ORDER BY place;
 
--- name: read_range
+-- name: range_rows
 -- Source vectors that can be mapped, with the hash of the row's present text. Left out: rows that have a vector in the
 -- target; rows that an edit queued, whose source vector may be of the text before; and those whose source vector is by
 -- another model or recorded as of another text. LATERAL ... OFFSET 0 looks companions up by their primary key, and
 -- computes the hash once.
-COPY (
-    WITH queued AS MATERIALIZED (
-        SELECT key FROM embedmig.pending
-         WHERE slot_id = ANY (%(slot_ids)s) AND kind = 'e' AND key IS NOT NULL)
-    SELECT {keys}, t.hash, {source_vector}{text}
-      FROM {table} AS d {look_up_source} {look_up_target}
-     CROSS JOIN LATERAL (SELECT {text_hash} AS hash OFFSET 0) AS t
-     WHERE ({keys}) >= ({first}) AND ({keys}) <= ({last}) AND {wants} AND {target_vector} IS NULL
-       AND {source_vector} IS NOT NULL AND {source_model} = {source_model_id}
-       AND ({source_hash} IS NULL OR {source_hash} = t.hash)
-       AND NOT EXISTS (SELECT FROM queued q WHERE q.key = {key_array})
-     ORDER BY {keys}
-) TO STDOUT (FORMAT BINARY);
+WITH queued AS MATERIALIZED (
+    SELECT key FROM embedmig.pending
+     WHERE slot_id = ANY (%(slot_ids)s) AND kind = 'e' AND key IS NOT NULL)
+SELECT {named_keys}, t.hash AS hash, {source_vector} AS vector{text}
+  FROM {table} AS d {look_up_source} {look_up_target}
+ CROSS JOIN LATERAL (SELECT {text_hash} AS hash OFFSET 0) AS t
+ WHERE ({keys}) >= ({first}) AND ({keys}) <= ({last}) AND {wants} AND {target_vector} IS NULL
+   AND {source_vector} IS NOT NULL AND {source_model} = {source_model_id}
+   AND ({source_hash} IS NULL OR {source_hash} = t.hash)
+   AND NOT EXISTS (SELECT FROM queued q WHERE q.key = {key_array})
+ ORDER BY {keys};
+
+-- name: read_range
+COPY ({range_rows}) TO STDOUT (FORMAT BINARY);
+
+-- name: read_range_at_once
+-- Where every row has one length: as one value, which the driver takes in without a look at each row.
+SELECT string_agg({sent_keys} || uuid_send(r.hash) || {vector_send}(r.vector), ''::bytea) AS rows
+  FROM ({range_rows}) AS r;
+
+-- name: key_widths
+-- How many bytes each key column has on the wire, and what sends it; a negative length: it varies.
+SELECT t.typlen AS bytes, t.typsend::regproc::text AS sent_by
+  FROM unnest(%(names)s::text[]) WITH ORDINALITY AS k (name, place)
+  JOIN pg_attribute a ON a.attname = k.name AND a.attrelid = to_regclass(%(table)s)
+  JOIN pg_type t ON t.oid = a.atttypid
+ ORDER BY k.place;
 
 -- name: settle_bridged
 -- Of what this transaction copied in: rows that were deleted or edited since they were read lose the vector again, and

@@ -38,7 +38,7 @@ def raw_field(values: Sequence[Raw]) -> Field:
     first = values[0] if values else None
     if first is not None and all(value is not None and len(value) == len(first) for value in values):
         joined = b"".join(values)  # type: ignore[arg-type]
-        return _with_length(np.frombuffer(joined, dtype=np.uint8).reshape(len(values), len(first)))
+        return raw_block(np.frombuffer(joined, dtype=np.uint8).reshape(len(values), len(first)))
     if first is None and all(value is None for value in values):
         return constant_field(None, len(values))
     return [_NULL if value is None else struct.pack(">i", len(value)) + value for value in values]
@@ -73,7 +73,8 @@ def pack_array(element_oid: int, values: Sequence[bytes]) -> bytes:
     return head + (field.tobytes() if isinstance(field, np.ndarray) else b"".join(field))
 
 
-def _with_length(body: Block) -> Block:
+def raw_block(body: Block) -> Block:
+    """(n, bytes): values of one length, as a field."""
     length = np.frombuffer(struct.pack(">i", body.shape[1]), dtype=np.uint8)
     return np.concatenate([np.broadcast_to(length, (len(body), 4)), body], axis=1)
 

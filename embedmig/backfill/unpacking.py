@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from embedmig.backfill.packing import COPY_HEADER, COPY_TRAILER, Block, Field
+from embedmig.backfill.packing import COPY_HEADER, COPY_TRAILER, Block, Field, raw_block
 from embedmig.errors import UnsupportedError
 from embedmig.types import Floats
 
@@ -29,6 +29,15 @@ def unpack_copy(data: bytes, fields: int) -> list[Field]:
         if all((column[:, :4] == column[0, :4]).all() for column in columns):
             return list(columns)
     return list(_by_row(bytes(body), fields))
+
+
+def split_rows(data: bytes, widths: Sequence[int]) -> list[Field]:
+    """The same of rows without lengths, ``widths`` bytes a column."""
+    if not data:
+        return []
+    table = np.frombuffer(data, dtype=np.uint8).reshape(-1, sum(widths))
+    columns = np.split(table, np.cumsum(widths)[:-1], axis=1)
+    return [raw_block(column) for column in columns]
 
 
 def take_rows(field: Field, rows: Sequence[int]) -> Field:
