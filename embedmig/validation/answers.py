@@ -57,7 +57,13 @@ class Answers:
     row_rankings: tuple[list[Ranking], list[Ranking]]
     """Before rows of a document were taken together."""
     counts: PairCounts
-    unknown_judgments: int
+    unknown: frozenset[Key]
+    """What judgments name and is not there."""
+
+    @property
+    def unknown_judgments(self) -> int:
+        """How many that are."""
+        return len(self.unknown)
 
 
 def require_column(conn: Connection, pair: Pair, column: str) -> None:
@@ -80,7 +86,7 @@ def answer_queries(conn: Connection, search: Search, queries: Sequence[Query], v
         judged=Judged(queries=tuple(placed), source=items[0], target=items[1]),
         row_rankings=rankings,
         counts=counts,
-        unknown_judgments=unknown,
+        unknown=unknown,
     )
 
 
@@ -107,7 +113,7 @@ def answer_rows(conn: Connection, search: Search, count: int, *, seed: int) -> A
         judged=Judged(queries=queries, source=items[0], target=items[1]),
         row_rankings=(source, target),
         counts=counts,
-        unknown_judgments=0,
+        unknown=frozenset(),
     )
 
 
@@ -133,11 +139,11 @@ def _exact(
 
 def place_judgments(
     conn: Connection, pair: Pair, by_document: str | None, queries: Sequence[Query]
-) -> tuple[list[Query], int]:
-    """The queries with their judgments as rankings name the items, and how many name nothing that is there."""
+) -> tuple[list[Query], frozenset[Key]]:
+    """The queries with their judgments as rankings name the items, and what they name that is not there."""
     given = list(dict.fromkeys(key for query in queries for key in query.relevant or ()))
     if not given:
-        return list(queries), 0
+        return list(queries), frozenset()
     known = (
         find_keys(conn, pair, given)
         if by_document is None
@@ -147,7 +153,7 @@ def place_judgments(
         query if query.relevant is None else replace(query, relevant=_renamed(query.relevant, known))
         for query in queries
     ]
-    return placed, len(given) - len(known)
+    return placed, frozenset(given).difference(known)
 
 
 def _renamed(relevant: Mapping[Key, int], known: dict[Key, Key]) -> dict[Key, int]:

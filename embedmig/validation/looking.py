@@ -98,5 +98,5 @@ def join_answers(before: Answers | None, more: Answers) -> Answers:
             [*before.row_rankings[1], *more.row_rankings[1]],
         ),
         counts=more.counts,
-        unknown_judgments=before.unknown_judgments + more.unknown_judgments,
+        unknown=before.unknown | more.unknown,
     )

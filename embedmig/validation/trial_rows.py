@@ -61,7 +61,7 @@ def take_rows(conn: Connection, pair: Pair, queries: Sequence[Query], size: int,
         vectors=np.stack([row["vector"].to_numpy().astype(np.float32) for row in ordered]),
         queries=tuple(placed),
         judged_rows=len(judged),
-        unknown_judgments=unknown,
+        unknown_judgments=len(unknown),
     )
 
 

@@ -72,13 +72,13 @@ def judge(
     if outcome.passed and broken:
         names = ", ".join(stratum.label for stratum in broken)
         sentence = f"investigate: all in all it would {outcome.value.replace('_', ' ')}, but not for {names}"
-        outcome, needed = Outcome.INVESTIGATE, None
+        outcome, needed, of_which = Outcome.INVESTIGATE, None, ""
     else:
         sentence = _sentence(outcome, overlap, quality, limits)
-        needed = _queries_needed(outcome, overlap, quality, limits)
+        needed, of_which = _queries_needed(outcome, overlap, quality, limits)
     reasons = [_describe_stratum(stratum) for stratum in broken]
     if needed is not None:
-        reasons.append(f"about {needed:,} queries in all would decide, if what was seen stays as it is")
+        reasons.append(f"about {needed:,} {of_which}queries in all would decide, if what was seen stays as it is")
     elif outcome is Outcome.INVESTIGATE and quality is None and not broken:
         reasons.append("judge queries: more of them without judgments would not decide")
     if rows is not None and rows < _ROWS_ENOUGH:
@@ -165,9 +165,12 @@ def _open_question(shown: str, overlap: Estimate, quality: Estimate | None, limi
     return f"investigate: {shown}, its lower bound does not reach {limits.pass_overlap:.2f}"
 
 
-def _queries_needed(outcome: Outcome, overlap: Estimate, quality: Estimate | None, limits: Thresholds) -> int | None:
+def _queries_needed(
+    outcome: Outcome, overlap: Estimate, quality: Estimate | None, limits: Thresholds
+) -> tuple[int | None, str]:
+    """How many, and of which kind."""
     if outcome is not Outcome.INVESTIGATE:
-        return None
+        return None, ""
     by_overlap = queries_to_clear(overlap, limits.pass_overlap)
     by_quality = None
     if quality is not None:
@@ -175,7 +178,8 @@ def _queries_needed(outcome: Outcome, overlap: Estimate, quality: Estimate | Non
         fails = queries_to_clear(_mirrored(quality), 0.0)
         by_quality = min((n for n in (clears, fails) if n is not None), default=None)
     needed = min((n for n in (by_overlap, by_quality) if n is not None), default=None)
-    return None if needed is None else max(needed, _FEWEST_TO_PLAN_WITH)
+    of_which = "judged " if needed is not None and needed == by_quality else ""
+    return None if needed is None else max(needed, _FEWEST_TO_PLAN_WITH), of_which
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

@@ -32,7 +32,7 @@ def _answers(queries: list[Query], shared: int) -> Answers:
         judged=Judged(queries=tuple(queries), source=old, target=new),
         row_rankings=([*old], [*new]),
         counts=COUNTS,
-        unknown_judgments=0,
+        unknown=frozenset(),
     )
 
 
@@ -108,8 +108,9 @@ def test_settled_is_what_further_queries_could_not_change() -> None:
 
 def test_joining_keeps_the_order_and_the_later_counts() -> None:
     first, second = _answers(_queries(2), 10), _answers(_queries(3, "b"), 2)
-    second = replace(second, counts=replace(COUNTS, judged=999), unknown_judgments=2)
+    first = replace(first, unknown=frozenset({("7",), ("8",)}))
+    second = replace(second, counts=replace(COUNTS, judged=999), unknown=frozenset({("8",), ("9",)}))
     joined = join_answers(first, second)
     assert joined.judged.queries == first.judged.queries + second.judged.queries
     assert joined.row_rankings[1] == [*first.row_rankings[1], *second.row_rankings[1]]
-    assert (joined.counts.judged, joined.unknown_judgments) == (999, 2)
+    assert (joined.counts.judged, joined.unknown_judgments) == (999, 3)
