@@ -23,6 +23,7 @@ from embedmig.commands import reembed
 from embedmig.db import Database
 from embedmig.demo.models import STATIC_DIMENSIONS, ensure_static_model, minilm_path
 from embedmig.embedders import load_embedder
+from embedmig.embedders.quiet import quiet_libraries
 from embedmig.schema.expanding import expand
 from embedmig.types import Model, Placement
 
@@ -75,7 +76,8 @@ def model_at(path: Path, name: str, dimensions: int) -> Model:
 def compare(url: str, template: str, model: Model, texts: list[str], sizes: Sequence[int]) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
-    bare_model = SentenceTransformer(model.options["path"], device="cpu", local_files_only=True)
+    with quiet_libraries():
+        bare_model = SentenceTransformer(model.options["path"], device="cpu", local_files_only=True)
     # Loaded once in a process: what reembed asks for later is there.
     load_embedder(model).embed_documents(texts[:64])
     batch_size, seconds_of = best_batch_size(bare_model, texts[: max(128, len(texts) // 10)], sizes)
