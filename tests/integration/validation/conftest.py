@@ -1,6 +1,7 @@
 """A migration whose slots are filled by plain SQL, as much of them as a test wants."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from embedmig.catalog.slots import list_slots
 from embedmig.db import Connection, Database, identifiers
 from embedmig.types import Collection, Floats, Model, Placement, Slot
 from embedmig.validation.pair import Pair
+from tests.browser import Browser
 from tests.support import NEW, embed, expand_docs, make_docs
 
 
@@ -67,6 +69,14 @@ def write(
                 for row, vector in zip(rows, vectors, strict=True)
             ],
         )
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A headless Chromium; for tests that are skipped where none is installed."""
+    opened = Browser(tmp_path / "profile")
+    yield opened
+    opened.close()
 
 
 Migrated = Callable[..., Pair]

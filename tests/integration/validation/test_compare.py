@@ -20,6 +20,7 @@ from embedmig.types import Collection, Floats, Key, Model, ModelState, Placement
 from embedmig.validation.candidate_vectors import Needed
 from embedmig.validation.candidates import CandidatesReport, VariantResult
 from embedmig.validation.pair import Pair
+from tests.browser import CHROMIUM, Browser
 from tests.integration.validation.conftest import texts_of
 from tests.support import NEW, OLD, embed, make_docs
 
@@ -232,6 +233,22 @@ def test_markup_in_what_users_named_stays_text_on_the_page(
     html = candidates_page(odd, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;docs&lt;/b&gt;" in html
     assert "<img" not in html
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
+@pytest.mark.parametrize(("queries", "width", "dark"), [(QUERIES, 390, True), (["word1 thing2"], 1200, False)])
+def test_the_page_fits_a_desk_and_a_phone_and_asks_nothing_of_any_network(
+    db: Database, docs: Collection, settings: Settings, tmp_path: Path, browser: Browser, queries: Any, width: int,
+    dark: bool,
+) -> None:  # fmt: skip
+    report = compare(db, "docs", ["wide@1"], queries=queries, settings=settings)
+    path = candidates_page(report, tmp_path / "page.html")
+    browser.open(path, width=width, dark=dark)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.requests == [path.resolve().as_uri()]
+    assert browser.complaints == []
+    assert browser.evaluate("document.scripts.length") == 0
+    assert report.sentence in browser.evaluate("document.body.textContent")
 
 
 def test_validate_does_not_embed_a_query_again_that_a_cut_short_run_embedded(
