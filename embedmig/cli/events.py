@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @common_options
 def events(ctx: Context, collection: str | None, limit: int, served: bool, hours: float) -> None:
     """What was changed, by whom, when and why: the append-only log."""
+    from rich.markup import escape
+
     from embedmig import commands
 
     if not served:
@@ -32,7 +34,10 @@ def events(ctx: Context, collection: str | None, limit: int, served: bool, hours
         return
     if collection is None:
         raise click.UsageError("--served wants a collection")
-    ctx.show(commands.served(ctx.db, collection, hours=hours), _served_table)
+    nothing = f"nothing of {collection} was served in the last {hours:g} hours"
+    ctx.show(
+        commands.served(ctx.db, collection, hours=hours), lambda rows: _served_table(rows) if rows else escape(nothing)
+    )
 
 
 def _table(rows: "list[Event]") -> "Table":

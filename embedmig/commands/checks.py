@@ -52,7 +52,7 @@ def audit(
             conn,
             "audit",
             collection,
-            became="clean" if result.is_clean else "mismatches",
+            became="nothing compared" if not result.compared else "clean" if result.is_clean else "mismatches",
             slot=found.name,
             model=found.model.key,
             compared=result.compared,

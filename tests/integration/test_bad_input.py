@@ -11,7 +11,7 @@ import pytest
 
 from embedmig.catalog.install import newest_revision
 from embedmig.cli.main import embedmig, run
-from embedmig.commands import index
+from embedmig.commands import events, index
 from embedmig.db import Database
 from embedmig.schema.index_building import IndexProgress
 from tests.conftest import copied_database
@@ -242,3 +242,15 @@ def test_an_index_that_waits_for_its_table_says_for_whom(with_docs: Database) ->
         index(with_docs, "docs", slot="v1", on_progress=see)
         assert waited_for == [other.info.backend_pid]
         other.execute("DROP INDEX docs_embedding_hnsw")
+
+
+def test_where_there_is_nothing_to_tell_a_sentence_says_so(
+    with_docs: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["events", "docs", "--served", "--database-url", with_docs.url]) == 0
+    assert capsys.readouterr().out == "nothing of docs was served in the last 24 hours\n"
+    with with_docs.connect() as conn:
+        conn.execute("UPDATE docs SET embedding = NULL")
+    assert run(["audit", "docs", "--database-url", with_docs.url]) == 0
+    assert "no row could be compared" in capsys.readouterr().out
+    assert events(with_docs, "docs", limit=1)[0].became == "nothing compared"
