@@ -8,8 +8,8 @@ SELECT coalesce(j.rows_planned, 0) AS rows_planned, j.limit_rows, coalesce(j.sta
   FROM (SELECT coalesce(sum(rows_written), 0)::bigint AS rows_written, coalesce(sum(tokens_spent), 0)::bigint AS tokens
           FROM (SELECT rows_written, tokens_spent FROM embedmig.chunk WHERE slot_id = %(slot_id)s
                 UNION ALL SELECT rows_written, tokens_spent FROM embedmig.backfill WHERE slot_id = %(slot_id)s) AS t) AS w
- CROSS JOIN (SELECT count(*) AS queued, count(*) FILTER (WHERE queued_at <= %(since)s AND (settled < 6 OR ready <= %(since)s)) AS waiting,
-                    coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0)::float8 AS lag_s
+ CROSS JOIN (SELECT count(*) FILTER (WHERE kind <> 'f') AS queued, count(*) FILTER (WHERE queued_at <= %(since)s AND (settled < 6 OR ready <= %(since)s)) AS waiting,
+                    coalesce(extract(epoch FROM clock_timestamp() - min(queued_at) FILTER (WHERE kind <> 'f')), 0)::float8 AS lag_s
                FROM embedmig.pending WHERE slot_id = %(slot_id)s AND ready < 'infinity') AS q
   LEFT JOIN embedmig.backfill j ON j.slot_id = %(slot_id)s AND j.ended_at IS NULL
   LEFT JOIN LATERAL (

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from embedmig.search.hits import Hit
 from embedmig.types import Collection, Slot
 
 EVERY_S = 1.0
+REST_S = 60.0
+"""After a report failed: on a standby, say, none will go."""
 ROWS_KEPT = 5_000
 """So many different rows between two reports; what is shown often comes again."""
 EMBEDDED_AT_ONCE = 64
@@ -41,6 +44,7 @@ class Finder:
         self._running_in: int | None = None
         self._refinery: Refinery | None = None
         self._fails = False
+        self._rests_until = 0.0
 
     def note(self, collection: Collection, slot: Slot, hits: Sequence[Hit]) -> None:
         """Takes the bridged ones among what was shown. Returns at once."""
@@ -60,6 +64,8 @@ class Finder:
 
     def flush(self) -> None:
         """Reports what was found since the last time, and embeds it where that is asked for. Never raises."""
+        if time.monotonic() < self._rests_until:
+            return
         with self._working:
             with self._lock:
                 taken, self._shown = self._shown, {}
@@ -105,6 +111,7 @@ class Finder:
         if isinstance(cause, psycopg.OperationalError | pg.ReadOnlySqlTransaction):
             assert self._refinery is not None
             self._refinery.close()
+        self._rests_until = time.monotonic() + REST_S
         if not self._fails:
             _log.warning("%s: what searches find is not embedded first for now: %s", self._name, error)
         self._fails = True

@@ -20,6 +20,8 @@ from embedmig.search.hits import Hit
 from embedmig.types import Collection, Key, Slot
 
 ROWS_AT_ONCE = 256
+REST_S = 30.0
+"""After it failed: without the right to write, say, it would fail for every search."""
 _LOOK_AGAIN_S = 0.01
 
 _log = logging.getLogger(__name__)
@@ -76,12 +78,13 @@ class Refiner:
         self._thread: threading.Thread | None = None
         self._refinery: Refinery | None = None
         self._fails = False
+        self._rests_until = 0.0
 
     def ask(self, collection: Collection, slot: Slot, hits: Sequence[Hit], wait_s: float) -> "Future[bool] | None":
         """Has the bridged ones among ``hits`` embedded; None where there are none. What is not done when the caller
         gives up waiting is still finished, for everybody."""
         keys = [hit.key for hit in hits if hit.bridged]
-        if not keys or self._stopped.is_set():
+        if not keys or self._stopped.is_set() or time.monotonic() < self._rests_until:
             return None
         wish = _Wish(collection=collection, slot=slot, keys=keys, deadline=time.monotonic() + wait_s)
         self._wishes.put(wish)
@@ -168,6 +171,7 @@ class Refiner:
         """Once, until it goes well again; the next wish tries on a new connection."""
         if self._refinery is not None:
             self._refinery.close()
+        self._rests_until = time.monotonic() + REST_S
         if not self._fails:
             _log.warning("%s: bridged rows are not refined for now: %s", self._name, error)
         self._fails = True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -85,7 +86,7 @@ def test_a_hit_says_that_it_is_bridged_and_what_is_shown_is_counted_and_queued(
 
 
 def test_what_searches_show_is_embedded_before_the_rest_and_the_counts_follow(
-    db: Database, conn: Connection, docs: Collection
+    db: Database, conn: Connection, docs: Collection, verb: Callable[..., tuple[int, str]]
 ) -> None:
     with Searcher.connect("docs", database_url=db.url) as search:
         shown = {(str(hit.key),) for hit in search(query(3), k=5)}
@@ -102,6 +103,8 @@ def test_what_searches_show_is_embedded_before_the_rest_and_the_counts_follow(
     [found] = status(db, "docs")
     assert found.impressions is not None
     assert found.impressions.slot == "v2"
+    printed = verb("status", "docs")[1]
+    assert "0.0% of 5 hits of v2 since yesterday were of true vectors, 100.0% would be now; 99 % are reached" in printed
 
 
 def test_edits_come_before_what_was_found(db: Database, conn: Connection, docs: Collection) -> None:
@@ -258,9 +261,20 @@ def test_options_that_cannot_be_are_refused(
         Searcher.connect("docs", database_url=db.url, **options)
 
 
-def test_a_role_that_only_searches_reports_what_it_shows(db: Database, conn: Connection, docs: Collection) -> None:
-    import psycopg
+def test_who_may_not_write_is_answered_with_what_there_is_and_costs_no_call_of_the_model(
+    db: Database, conn: Connection, docs: Collection, slow_model: type[Slow], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a standby: the same searcher, where every session is read-only."""
+    url = psycopg.conninfo.make_conninfo(db.url, options="-c default_transaction_read_only=on")
+    with Searcher.connect("docs", database_url=url, refine="inline", refine_ms=60_000) as search:
+        for number in (3, 4, 5):
+            assert all(hit.bridged for hit in search(query(number), k=3))
+    assert slow_model.given == []
+    said = [record.message for record in caplog.records if "bridged rows are not refined for now" in record.message]
+    assert len(said) == 1
 
+
+def test_a_role_that_only_searches_reports_what_it_shows(db: Database, conn: Connection, docs: Collection) -> None:
     conn.execute("CREATE ROLE onlooker LOGIN")
     try:
         conn.execute("GRANT USAGE ON SCHEMA embedmig TO onlooker")
