@@ -1,5 +1,6 @@
 """The running top-k against a full sort in double precision."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -78,6 +79,22 @@ def test_queries_beyond_one_portion_are_answered_too(monkeypatch: pytest.MonkeyP
     vectors, queries = rng.standard_normal((90, 8), dtype=np.float32), rng.standard_normal((8, 8), dtype=np.float32)
     for query, ranking in zip(queries, _run(queries, vectors, 5, Distance.L2, [40]), strict=True):
         assert [key for (key,) in ranking.keys] == _brute(query, vectors, 5, Distance.L2)[0]
+
+
+def test_threads_side_by_side_find_what_one_finds_and_keys_are_kept_as_long_as_they_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(running_top_k, "_KEYS_KEPT", 10)
+    rng = np.random.default_rng(6)
+    vectors, queries = rng.integers(-2, 3, (900, 6)).astype(np.float32), rng.integers(1, 3, (40, 6)).astype(np.float32)
+    alone = _run(queries, vectors, 7, Distance.COSINE, [200, 500])
+    with ThreadPoolExecutor(4) as pool:
+        running = RunningTopK(queries, 7, Distance.COSINE, int, pool.map, workers=4)
+        for start in range(0, 900, 90):
+            running.add(vectors[start : start + 90], [str(row) for row in range(start, start + 90)])
+    for one, other in zip(alone, running.rankings(lambda raw: (raw,)), strict=True):
+        assert one.keys == other.keys
+        assert np.array_equal(one.distances, other.distances)
 
 
 def test_no_rows_give_empty_rankings_and_no_queries_give_none() -> None:
