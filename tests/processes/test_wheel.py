@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.distilling import lend
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.processes
@@ -51,7 +53,10 @@ def test_init_installs_the_control_schema_from_the_wheel(installed: Path, elsewh
 
 
 @pytest.mark.models
-def test_the_demo_starts_from_the_wheel_and_ends_cleanly_on_ctrl_c(installed: Path, elsewhere: Path) -> None:
+def test_the_demo_starts_from_the_wheel_and_ends_cleanly_on_ctrl_c(
+    installed: Path, elsewhere: Path, static_models: Path
+) -> None:
+    lend(static_models, elsewhere / ".embedmig")
     demo = subprocess.Popen(
         [installed / "venv/bin/embedmig", "demo"],
         cwd=elsewhere,
