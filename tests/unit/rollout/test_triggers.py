@@ -159,7 +159,9 @@ def test_without_a_fault_a_week_of_looks_every_minute_is_rolled_back_in_under_5_
 def test_a_fault_is_seen_within_so_many_requests(simulation: ModuleType) -> None:
     for name, said, world, within in simulation.FAULTS:
         faster = replace(world, per_minute=60, share=0.2, pairs_a_minute=3)
-        took = [simulation.requests_until(seed, faster, name, minutes=700) for seed in range(10)]
+        # Latencies are dear to simulate, and 300 minutes hold more requests than are allowed.
+        minutes = 300 if name == "p99" else 700
+        took = [simulation.requests_until(seed, faster, name, minutes=minutes) for seed in range(10)]
         assert sum(n is not None and n <= within for n in took) >= 9, (said, took)
 
 
