@@ -560,7 +560,7 @@ def test_a_slot_dropped_under_a_running_worker_ends_its_work_and_no_other(db: Da
     from embedmig.schema.expanding import undo_expand
 
     slow = Model(
-        name="slow", revision="1", provider="hashing", dimensions=24, options={"dimensions": 24, "delay_s": 0.02}
+        name="slow", revision="1", provider="hashing", dimensions=24, options={"dimensions": 24, "delay_s": 0.2}
     )
     docs = make_docs(conn, 2000, new=slow)
     expand_docs(db, Placement.COMPANION, model=slow)
@@ -574,7 +574,7 @@ def test_a_slot_dropped_under_a_running_worker_ends_its_work_and_no_other(db: Da
 
     working = threading.Thread(target=work)
     working.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     undo_expand(conn, docs)
     working.join()
     assert errors
