@@ -80,8 +80,10 @@ def validate(
         rows_as_queries=rows_as_queries,
         until_decided=until_decided,
         pipeline=pipeline,
-        pipeline_sql=None if pipeline_sql is None else pipeline_sql.read_text(encoding="utf-8"),
+        pipeline_sql=None if pipeline_sql is None else _read_sql(pipeline_sql),
     )
+    if page is not None and not page.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {page.absolute().parent}", param_hint="--report")
     with show_steps(ctx) as on_progress:
         report = compare(
             ctx.db,
@@ -102,3 +104,10 @@ def validate(
     if page is not None:
         ctx.say(f"the page: {page}")
     return 0 if report.passed else 1
+
+
+def _read_sql(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise click.BadParameter(f"{path} cannot be read as UTF-8 text: {exc}", param_hint="--pipeline-sql") from exc

@@ -1,6 +1,9 @@
 """What a validation is to look at."""
 
+import math
 from dataclasses import dataclass
+
+from embedmig.errors import UsageError
 
 KS = (1, 5, 10, 20, 100)
 
@@ -27,3 +30,8 @@ class Options:
     """The same as a SELECT of keys: see docs/validation.md."""
     seed: int = 0
     """Of the sample of rows, and of the order of the queries."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a cut-off that is no number."""
+        if not all(map(math.isfinite, self.cutoffs)):
+            raise UsageError(f"a cut-off is a number, not {', '.join(map(str, self.cutoffs))}")

@@ -46,7 +46,7 @@ def gather_queries(queries: Iterable[Query], origin: str, notes: Sequence[str] =
     """Leaves out empty texts and takes repeated ones together: weights add up, judgments unite (the higher grade).
 
     Texts that differ by blanks alone are the same query; under two labels they stay two. Raises UsageError for a
-    weight that is not positive, or when nothing is left.
+    weight that is not positive, for a NUL in a text, or when nothing is left.
     """
     given = empty = 0
     distinct: dict[tuple[str, str | None], Query] = {}
@@ -55,6 +55,10 @@ def gather_queries(queries: Iterable[Query], origin: str, notes: Sequence[str] =
         text = re.sub(r"\s+", " ", query.text).strip()
         if not query.weight > 0 or query.weight == float("inf"):
             raise UsageError(f"query {query.text!r} has weight {query.weight}: a weight is a positive number")
+        if "\0" in text:
+            raise UsageError(
+                f"query {text[:60]!r} holds the character NUL, which no text in Postgres does: take it out"
+            )
         if not text:
             empty += 1
             continue

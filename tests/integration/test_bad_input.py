@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,8 +15,9 @@ from embedmig.cli.main import embedmig, run
 from embedmig.commands import events, index
 from embedmig.db import Database
 from embedmig.schema.index_building import IndexProgress
+from embedmig.types import Placement
 from tests.conftest import copied_database
-from tests.support import make_docs
+from tests.support import expand_docs, make_docs
 
 ELSEWHERE = ("demo", "init", "doctor")
 """What works without a control schema."""
@@ -254,3 +256,28 @@ def test_where_there_is_nothing_to_tell_a_sentence_says_so(
     assert run(["audit", "docs", "--database-url", with_docs.url]) == 0
     assert "no row could be compared" in capsys.readouterr().out
     assert events(with_docs, "docs", limit=1)[0].became == "nothing compared"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "no open migration"),
+        (["--queries", "nul.jsonl"], "holds the character NUL"),
+        (["--queries-from-rows", "1", "--cutoff", "nan"], "a cut-off is a number, not nan"),
+        (["--queries-from-rows", "1", "--pipeline-sql", "BYTES"], "cannot be read as UTF-8 text"),
+        (["--queries-from-rows", "1", "--report", "/nowhere/at/all.html"], "there is no folder /nowhere/at"),
+    ],
+)
+def test_validate_says_what_of_its_input_cannot_be_before_it_asks_anything(
+    given: list[str], said: str, with_docs: Database, complaint: Complaint, tmp_path: Path
+) -> None:
+    (tmp_path / "nul.jsonl").write_text('{"query": "a\\u0000b"}\n')
+    (tmp_path / "BYTES").write_bytes(b"\xff")
+    line = [str(tmp_path / word) if word in ("nul.jsonl", "BYTES") else word for word in given]
+    if "nul.jsonl" in given:
+        expand_docs(with_docs, Placement.COMPANION)
+    code, document = complaint(["validate", "docs", *line], with_docs)
+    assert said in document["message"]
+    assert code == (2 if given else 1)
+    if "nul.jsonl" in given:
+        assert run(["expand", "docs", "--undo", "--database-url", with_docs.url]) == 0
