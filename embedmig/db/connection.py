@@ -14,6 +14,7 @@ from psycopg.types import TypeInfo
 from embedmig.errors import (
     ControlSchemaError,
     DatabaseError,
+    EmbedmigError,
     LockedError,
     PrivilegeError,
     RefusedError,
@@ -40,6 +41,7 @@ SELECT l.relation::regclass::text AS relation, a.pid,
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
  ORDER BY a.xact_start LIMIT 3"""
 """Reading waits for this lock alone."""
+_ABSENT = (pg.InvalidSchemaName, pg.UndefinedTable, pg.UndefinedFunction)
 REFUSED = "EM001"
 """The SQLSTATE by which the catalog's functions say that a precondition does not hold."""
 
@@ -166,28 +168,33 @@ def require_server(conn: Connection) -> None:
         )
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
+class translated_errors:  # noqa: N801  (used as one uses a function of contextlib, and cheaper: each search enters it)
     """Raises ours ``from`` the driver's. Values are left out of the message: they may be a user's text."""
-    try:
-        yield
-    except pg.InsufficientPrivilege as exc:
-        raise PrivilegeError(
-            f"{_primary(exc)}: embedmig doctor prints the GRANTs that are missing", sqlstate=exc.sqlstate
-        ) from exc
-    except pg.LockNotAvailable as exc:
-        raise LockedError(f"{_primary(exc)}: try again when it is free", sqlstate=exc.sqlstate) from exc
-    except (pg.InvalidSchemaName, pg.UndefinedTable, pg.UndefinedFunction) as exc:
-        if _OF_CONTROL_SCHEMA.search(_primary(exc)):
-            raise ControlSchemaError(
-                f"the control schema in this database is missing, or older than this embedmig ({_primary(exc)}):"
-                " run embedmig init, which makes or upgrades it"
-            ) from exc
-        raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
-    except psycopg.Error as exc:
-        if exc.sqlstate == REFUSED:
-            raise RefusedError(_primary(exc)) from exc
-        raise DatabaseError(f"the database: {_primary(exc)}", sqlstate=exc.sqlstate) from exc
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, psycopg.Error):
+            raise _ours(error) from error
+
+
+def _ours(exc: psycopg.Error) -> EmbedmigError:
+    said = _primary(exc)
+    if isinstance(exc, pg.InsufficientPrivilege):
+        return PrivilegeError(f"{said}: embedmig doctor prints the GRANTs that are missing", sqlstate=exc.sqlstate)
+    if isinstance(exc, pg.LockNotAvailable):
+        return LockedError(f"{said}: try again when it is free", sqlstate=exc.sqlstate)
+    if isinstance(exc, _ABSENT) and _OF_CONTROL_SCHEMA.search(said):
+        return ControlSchemaError(
+            f"the control schema in this database is missing, or older than this embedmig ({said}): run embedmig init,"
+            " which makes or upgrades it"
+        )
+    if exc.sqlstate == REFUSED:
+        return RefusedError(said)
+    return DatabaseError(f"the database: {said}", sqlstate=exc.sqlstate)
 
 
 @contextmanager

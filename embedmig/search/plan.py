@@ -103,16 +103,21 @@ class SearchPlan(NamedTuple):
         slot, names = self.choice.slot.name, self.columns
         width, made_by = self.statement.key_width, self.statement.made_by
         notes = () if self.mapped is None else self.mapped.notes
+        # The class's own __new__ is a function in Python: it would take as long as all the rest here.
+        make = tuple.__new__
         hits = [
-            Hit(
-                row[0] if width == 1 else tuple(row[:width]),
-                row[width],
-                slot,
-                made_by[row[width + 1]],
-                row[width + 2],
-                dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
-                notes,
-                row[width + 1],
+            make(
+                Hit,
+                (
+                    row[0] if width == 1 else tuple(row[:width]),
+                    row[width],
+                    slot,
+                    made_by[row[width + 1]],
+                    row[width + 2],
+                    dict(zip(names, row[width + 3 :], strict=True)) if names else NO_COLUMNS,
+                    notes,
+                    row[width + 1],
+                ),
             )
             # An iterative scan gives nearly the order, not the order.
             for row in sorted(rows, key=itemgetter(width))

@@ -5,8 +5,10 @@
     python scripts/bench/search.py --best-of 5   for a busy machine: of five times a side, the best counts
 
 Every query is asked of all sides, in random order, in one run: what else the machine does hits all alike. Only ratios
-count. Sides: the statement without the check (bare psycopg, prepared), with the check, Searcher with an Embedding, and
-embedmig.search_v1, which clients in other languages call.
+count. Beside the time that passed stands the time that processors spent, in this process and in the server's (Linux
+tells): about what would pass on a machine with nothing else to do. Sides: the statement without the check (bare
+psycopg, prepared), with the check, Searcher with an Embedding, and embedmig.search_v1, which clients in other languages
+call.
 
 Then, in blocks that take turns, texts: bare psycopg with the model in front, Searcher, and Searcher with shadow reads
 of 10 % in a migration whose target has as many rows. And the throughput of 16 clients on one event loop, a connection
@@ -149,7 +151,13 @@ def compare(url: str, queries: Floats, best_of: int) -> dict[str, Any]:
             "search_v1": sender(by_function, FROM_SQL, {}),
         }
         times = measure(sides, queries, best_of)
-    return {"p50_us": summary(times, 50), "p99_us": summary(times, 99), "queries": len(queries) - WARM_UP}
+        with searcher._pool.connection() as its_own:
+            backends = {"bare": bare, "check": checked, "searcher": its_own, "search_v1": by_function}
+            pids = {name: conn.info.backend_pid for name, conn in backends.items()}
+        spent = measure_processors(sides, pids, queries)
+    return {
+        "p50_us": summary(times, 50), "p99_us": summary(times, 99), "cpu_us": spent, "queries": len(queries) - WARM_UP
+    }  # fmt: skip
 
 
 def unchecked(statement: str) -> str:
@@ -184,6 +192,29 @@ def measure(sides: dict[str, Callable[[Any], Any]], queries: Floats, best_of: in
             for name in sides:
                 times[name].append(min(taken[name]))
     return times
+
+
+def measure_processors(
+    sides: dict[str, Callable[[Any], Any]], pids: dict[str, int], queries: Floats
+) -> dict[str, float]:
+    """Microseconds of processors for a search, here and in its backend: the median of blocks that take turns."""
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    for begin in range(0, len(queries) - BLOCK + 1, BLOCK):
+        for name in random.sample(list(sides), len(sides)):
+            block = queries[begin : begin + BLOCK]
+            asked = [Embedding(vector, model="bench@1") for vector in block] if name == "searcher" else list(block)
+            before = on_processors_ns(pids[name])
+            for query in asked:
+                sides[name](query)
+            # The server notes what a process took when it lies down to wait.
+            time.sleep(0.001)
+            spent[name].append((on_processors_ns(pids[name]) - before) / len(asked) / 1000)
+    return {name: round(statistics.median(found), 1) for name, found in spent.items()}
+
+
+def on_processors_ns(backend_pid: int) -> int:
+    """Of this thread and a backend, so far."""
+    return time.thread_time_ns() + int(Path(f"/proc/{backend_pid}/schedstat").read_text().split()[0])
 
 
 async def compare_clients(url: str, queries: Floats, each: int, best_of: int) -> dict[str, float]:
@@ -317,8 +348,9 @@ def measure_routing(times: int = 20_000) -> float:
 def table(found: dict[str, Any], rows: int, dimensions: int) -> str:
     """For people."""
     lines = [f"{rows:,} rows, {dimensions} dimensions, {found['queries']:,} queries, k = 10", ""]
-    lines += [f"{'an Embedding':13} {'p50 us':>8} {'ratio':>6} {'p99 us':>8} {'ratio':>6}", *times_table(found), ""]
-    lines += [f"{'a text':13} {'p50 us':>8} {'ratio':>6} {'p99 us':>8} {'ratio':>6}", *times_table(found["texts"])]
+    head = f"{'p50 us':>8} {'ratio':>6} {'p99 us':>8} {'ratio':>6}"
+    lines += [f"{'an Embedding':13} {head} {'cpu us':>8} {'ratio':>6}", *times_table(found), ""]
+    lines += [f"{'a text':13} {head}", *times_table(found["texts"])]
     clients = found["clients"]
     lines.append(
         f"\n{CLIENTS} clients on one event loop: bare {clients['bare']:,.0f}/s, AsyncSearcher"
@@ -333,7 +365,7 @@ def times_table(found: dict[str, Any]) -> list[str]:
     lines = []
     for side in found["p50_us"]:
         cells = []
-        for percentile in ("p50_us", "p99_us"):
+        for percentile in [name for name in ("p50_us", "p99_us", "cpu_us") if name in found]:
             value, bare = found[percentile][side], found[percentile]["bare"]
             cells.append(f"{value:8.0f} {value / bare:6.3f}")
         lines.append(f"{side:13} {' '.join(cells)}")

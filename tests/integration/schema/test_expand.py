@@ -298,7 +298,7 @@ def test_the_type_is_the_widest_that_can_be_indexed(
 
 
 def test_more_dimensions_than_pgvector_stores_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="16000"):
+    with pytest.raises(UnsupportedError, match="16,000"):
         vector_type_of(Model(name="huge", revision="1", provider="hashing", dimensions=16_001))
 
 
