@@ -1,7 +1,11 @@
 """What a clumsy hand does wrong, at every verb: one sentence, the right exit code, nothing done, JSON where asked."""
 
 import json
+import os
 import shlex
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -281,3 +285,38 @@ def test_validate_says_what_of_its_input_cannot_be_before_it_asks_anything(
     assert code == (2 if given else 1)
     if "nul.jsonl" in given:
         assert run(["expand", "docs", "--undo", "--database-url", with_docs.url]) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["status"],
+        ["verify", "docs"],
+        ["audit", "docs"],
+        ["plan", "docs", "--to", "new@1"],
+        ["index", "docs", "--slot", "v1"],
+        ["search", "docs", "words"],
+        ["expand", "docs", "--to", "new@1"],
+    ],
+    ids=" ".join,
+)
+def test_ctrl_c_is_exit_code_130_and_json_where_that_was_asked_for(
+    line: list[str], with_docs: Database, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDMIG_LOCK_TIMEOUT_S", "120")
+
+    def press() -> None:
+        with with_docs.connect() as conn:
+            for _ in range(6000):
+                if conn.execute("SELECT FROM pg_locks WHERE NOT granted AND relation = 'docs'::regclass").rowcount:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                time.sleep(0.01)
+
+    with with_docs.connect() as other, other.transaction():
+        other.execute("LOCK TABLE docs IN ACCESS EXCLUSIVE MODE")
+        finger = threading.Thread(target=press)
+        finger.start()
+        code, said = complaint(line, with_docs)
+        finger.join()
+    assert (code, said["error"], said["exit_code"]) == (130, "Interrupted", 130)
