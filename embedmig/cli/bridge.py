@@ -110,7 +110,7 @@ def _summary(result: "BridgeResult") -> list[str]:
         lines.append(f"  {census.true:,} true, {census.bridged:,} bridged, {census.missing:,} missing")
     if result.queued:
         lines.append(f"  {result.queued:,} rows had no source vector to map and are queued: embedmig reembed {name}")
-    if result.index is not None:
+    if result.index is not None and result.rows_written:
         lines.append(f"  {result.index} took every row in one by one: REINDEX INDEX CONCURRENTLY it in a quiet hour")
     if not result.filled:
         lines.append(
