@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int)
     parser.add_argument("--dimensions", type=int, default=384)
-    parser.add_argument("--seconds", type=float, default=30.0, help="A side is stopped after so long, in each round.")
+    parser.add_argument("--seconds", type=float, default=45.0, help="A side is stopped after so long, in each round.")
     parser.add_argument("--rounds", type=int, help="[2; 1 with --quick]")
     parser.add_argument("--quick", action="store_true", help="2,000 rows unless told")
     parser.add_argument("--vecshift", type=Path, help="A virtual environment with vecshift 0.4.0.")
