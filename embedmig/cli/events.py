@@ -8,6 +8,7 @@ import click
 from embedmig.cli.context import Context, common_options
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from embedmig.catalog.events import Event
@@ -29,7 +30,7 @@ def events(ctx: Context, collection: str | None, limit: int, served: bool, hours
     if not served:
         of = "" if collection is None else f" of {collection}"
         ctx.show(
-            commands.events(ctx.db, collection, limit=limit), lambda rows: _table(rows) if rows else f"no event{of}"
+            commands.events(ctx.db, collection, limit=limit), lambda rows: _lines(rows) if rows else f"no event{of}"
         )
         return
     if collection is None:
@@ -40,21 +41,22 @@ def events(ctx: Context, collection: str | None, limit: int, served: bool, hours
     )
 
 
-def _table(rows: "list[Event]") -> "Table":
-    from rich.table import Table
+def _lines(rows: "list[Event]") -> "RenderableType":
+    """One line an event, and below it why: a sentence, which would take a column of its own apart."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.padding import Padding
 
-    table = Table("at", "who", "collection", "what", "from", "to", "why", box=None, header_style="bold")
-    for event in rows:
-        table.add_row(
-            f"{event.at:%Y-%m-%d %H:%M:%S}",
-            event.actor,
-            event.collection or "",
-            event.verb,
-            event.was or "",
-            event.became or "",
-            event.why or "",
-        )
-    return table
+    cells = [(f"{event.at:%Y-%m-%d %H:%M:%S}", event.actor, event.collection or "", event.verb) for event in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    parts: list[RenderableType] = []
+    for event, cell in zip(rows, cells, strict=True):
+        head = "  ".join(text.ljust(width) for text, width in zip(cell, widths, strict=True))
+        change = f"{event.was} -> {event.became or 'nothing'}" if event.was else event.became or ""
+        parts.append(escape(f"{head}  {change}".rstrip()))
+        if event.why:
+            parts.append(Padding(escape(event.why), (0, 0, 0, 4), expand=False))
+    return Group(*parts)
 
 
 def _served_table(rows: "list[ServedBySlot]") -> "Table":

@@ -9,9 +9,11 @@ import pytest
 
 import embedmig.catalog
 from embedmig.catalog import models, routes
-from embedmig.db import Connection, Queries
+from embedmig.cli.main import run
+from embedmig.db import Connection, Database, Queries
 from embedmig.errors import ConflictError, NotFoundError
 from embedmig.types import Model
+from tests.support import make_docs
 
 
 def _catalog_queries() -> list[tuple[str, Queries]]:
@@ -68,5 +70,24 @@ def test_the_event_log_refuses_change(conn: Connection) -> None:
     assert [event.verb for event in list_events(conn, "docs")] == ["expand"]
 
 
-def test_no_event_is_said_and_not_an_empty_table(verb: Callable[..., tuple[int, str]]) -> None:
-    assert verb("events", "dogs") == (0, "no event of dogs")
+def test_no_event_is_said_and_a_name_that_nobody_knows_is_refused(
+    verb: Callable[..., tuple[int, str]], conn: Connection
+) -> None:
+    make_docs(conn, 1)
+    assert verb("events", "docs") == (0, "no event of docs")
+    code, said = verb("events", "dogs")
+    assert (code, "no collection dogs; there are: docs" in said) == (2, True)
+
+
+def test_an_event_is_a_line_and_its_reason_another(
+    conn: Connection, db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from embedmig.catalog.events import log_event
+
+    log_event(conn, "index", "docs", was="old_idx", became="new_idx", why="a sentence " * 9)
+    log_event(conn, "forget", was="v1")
+    assert run(["events", "--database-url", db.url]) == 0
+    forgotten, changed, why = capsys.readouterr().out.splitlines()
+    assert forgotten.endswith("forget  v1 -> nothing")
+    assert changed.endswith("docs  index   old_idx -> new_idx")
+    assert why.strip() == ("a sentence " * 9).strip()
