@@ -22,6 +22,7 @@ from embedmig.backfill.targets import Target
 from embedmig.backfill.writing import Written, write_group
 from embedmig.db import Connection
 from embedmig.errors import LeaseLostError, ProviderUnavailableError
+from embedmig.types import Placement
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ def run_pipeline(crew: Crew, stop: threading.Event) -> None:
     state = _State(stop, crew.halted)
     sizer = BatchSizer(crew.options.size, crew.options.aim_s)
     to_embed: _Channel[Group] = _Channel(state, _BETWEEN)
-    to_write: _Channel[Group] = _Channel(state, _JOINED if crew.options.join else _BETWEEN)
+    to_write: _Channel[Group] = _Channel(state, _JOINED if _may_be_joined(crew) else _BETWEEN)
     pulse_stop = threading.Event()
     embedders = _Embedders(crew, state, to_embed, to_write)
     threads = [
@@ -170,6 +171,11 @@ def run_pipeline(crew: Crew, stop: threading.Event) -> None:
     _give_back(crew, state)
     if state.error is not None:
         raise state.error
+
+
+def _may_be_joined(crew: Crew) -> bool:
+    """Else more groups that wait would only be more to write before a stop."""
+    return crew.options.join and any(target.slot.placement is Placement.COMPANION for target in crew.targets.values())
 
 
 def _start(state: _State, name: str, work: Callable[[], None]) -> threading.Thread:
