@@ -218,11 +218,13 @@ def test_a_large_table_is_sampled_and_says_about(docs: Connection) -> None:
     wanting, exact = count_wanting(docs, collection, 100_000)
     assert not exact
     assert wanting == pytest.approx(50_000, rel=0.1)
-    assert set(sample_texts(docs, collection, 100_000, 50)) <= {"1", *(f"Title {n}" for n in range(20))}
+    texts = sample_texts(docs, collection, 100_000, 50)
+    assert len(texts) == 50
+    assert all(text == "1" or text.startswith("Title ") for text in texts)
     told = forecast_embedding(docs, collection, NEW, load_embedder(NEW), RateLimits(), rows=100_000, measure=False)
     assert told.sample_texts == 400
-    # 400 of them, half with a text: five standard errors are a quarter.
-    assert told.tokens == pytest.approx(50_000, rel=0.25)
+    # A token each, but for the few rows with a title and a body, whose page is in every fifth sample.
+    assert told.tokens == pytest.approx(50_000, rel=0.4)
 
 
 def test_with_a_migration_open_it_tells_why_expand_would_refuse(db: Database, docs: Connection, verb: Verb) -> None:
