@@ -1,7 +1,7 @@
 """op.follow_embedmig: in a database that embedmig does not keep, what a verb of embedmig has done in another."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import renderers
@@ -34,15 +34,36 @@ have been registered anew: nothing can be told of it, and ``detach`` does there 
 
 
 class _FollowOp(MigrateOperation):
+    """Both ways take the same arguments, so that each is the other's reverse."""
+
+    function: ClassVar[str]
+
     def __init__(
         self, collection: str, verb: str, *, slot: str | None, statements: Sequence[str], undo: Sequence[str]
     ) -> None:
         self.collection, self.verb, self.slot = collection, verb, slot
         self.do, self.undo = list(statements), list(undo)
 
+    @classmethod
+    def invoke(
+        cls,
+        operations: Operations,
+        collection: str,
+        verb: str,
+        *,
+        slot: str | None = None,
+        statements: Sequence[str],
+        undo: Sequence[str],
+    ) -> None:
+        """``statements`` are what the verb ran, ``undo`` is what takes it back."""
+        operations.invoke(cls(collection, verb, slot=slot, statements=statements, undo=undo))
+
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """As Alembic prints operations."""
         return (type(self).__name__, self.collection, self.verb, self.slot)
+
+    def _turned(self, op_class: "type[_FollowOp]") -> MigrateOperation:
+        return op_class(self.collection, self.verb, slot=self.slot, statements=self.do, undo=self.undo)
 
     def _guarded(self, statements: Sequence[str], undone: str) -> list[str]:
         body = sql.SQL(_FOLLOW).format(
@@ -59,55 +80,31 @@ class _FollowOp(MigrateOperation):
         return under_short_locks([body])
 
 
-@Operations.register_operation("follow_embedmig")
+@Operations.register_operation("follow_embedmig", "invoke")
 class FollowEmbedmigOp(_FollowOp):
     """Runs the statements where the collection is not registered. Where it is, the verb itself runs them: fails until
     it has, and changes nothing from then on."""
 
-    @classmethod
-    def follow_embedmig(
-        cls,
-        operations: Operations,
-        collection: str,
-        verb: str,
-        *,
-        slot: str | None = None,
-        statements: Sequence[str],
-        undo: Sequence[str],
-    ) -> None:
-        """``undo`` is what the downgrade runs."""
-        operations.invoke(cls(collection, verb, slot=slot, statements=statements, undo=undo))
+    function = "follow_embedmig"
 
     def reverse(self) -> MigrateOperation:
         """Runs ``undo`` where the collection is not registered."""
-        return UnfollowEmbedmigOp(self.collection, self.verb, slot=self.slot, statements=self.do, undo=self.undo)
+        return self._turned(UnfollowEmbedmigOp)
 
     def statements(self) -> list[str]:
         """One block, under a short lock_timeout."""
         return self._guarded(self.do, _UNDONE[self.verb])
 
 
-@Operations.register_operation("unfollow_embedmig")
+@Operations.register_operation("unfollow_embedmig", "invoke")
 class UnfollowEmbedmigOp(_FollowOp):
     """Takes it back where the collection is not registered; changes nothing where it is, or was before a detach."""
 
-    @classmethod
-    def unfollow_embedmig(
-        cls,
-        operations: Operations,
-        collection: str,
-        verb: str,
-        *,
-        slot: str | None = None,
-        statements: Sequence[str],
-        undo: Sequence[str],
-    ) -> None:
-        """The arguments are those of follow_embedmig, so that each is the other's reverse."""
-        operations.invoke(cls(collection, verb, slot=slot, statements=statements, undo=undo))
+    function = "unfollow_embedmig"
 
     def reverse(self) -> MigrateOperation:
         """Runs the statements again."""
-        return FollowEmbedmigOp(self.collection, self.verb, slot=self.slot, statements=self.do, undo=self.undo)
+        return self._turned(FollowEmbedmigOp)
 
     def statements(self) -> list[str]:
         """One block, under a short lock_timeout."""
@@ -121,15 +118,7 @@ def _run(operations: Operations, op: HasStatements) -> None:
 
 
 @renderers.dispatch_for(FollowEmbedmigOp)
-def _render_follow(context: AutogenContext, op: FollowEmbedmigOp) -> str:
-    return _render(context, "follow_embedmig", op)
-
-
 @renderers.dispatch_for(UnfollowEmbedmigOp)
-def _render_unfollow(context: AutogenContext, op: UnfollowEmbedmigOp) -> str:
-    return _render(context, "unfollow_embedmig", op)
-
-
-def _render(context: AutogenContext, function: str, op: _FollowOp) -> str:
+def _render(context: AutogenContext, op: _FollowOp) -> str:
     named = {"slot": op.slot, "statements": op.do, "undo": op.undo}
-    return render_call(context, function, (op.collection, op.verb), named)
+    return render_call(context, op.function, (op.collection, op.verb), named)
