@@ -29,6 +29,7 @@ WITH gone AS (SELECT id FROM embedmig.slot WHERE collection_id = %(id)s),
      w AS (DELETE FROM embedmig.shadow WHERE source_id IN (SELECT id FROM gone)),
      g AS (DELETE FROM embedmig.guarded WHERE slot_id IN (SELECT id FROM gone)),
      u AS (DELETE FROM embedmig.suspect WHERE slot_id IN (SELECT id FROM gone)),
+     i AS (DELETE FROM embedmig.found WHERE slot_id IN (SELECT id FROM gone)),
      m AS (DELETE FROM embedmig.migration WHERE collection_id = %(id)s),
      s AS (DELETE FROM embedmig.slot WHERE collection_id = %(id)s)
 DELETE FROM embedmig.collection WHERE id = %(id)s;

@@ -209,6 +209,10 @@ def test_texts_of_queries_and_counts_go_with_the_collection(db: Database, conn: 
     add_pairs(conn, docs, tenths=[9, 10])
     add_served(conn, docs, "v1", 3)
     report_queries(conn, docs.id, [{"text": "a user's words", "label": "", "times": 1}])
+    conn.execute(
+        "INSERT INTO embedmig.found SELECT id, current_date, '{1}', 1 FROM embedmig.slot WHERE collection_id = %s",
+        [docs.id],
+    )
     commands.detach(db, "docs")
-    for table in ("shadow", "served", "shadow_query"):
+    for table in ("shadow", "served", "shadow_query", "found"):
         assert conn.execute(f"SELECT FROM embedmig.{table}").fetchall() == []  # type: ignore[arg-type]
