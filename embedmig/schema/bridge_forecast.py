@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from embedmig.schema.estimates import hnsw_index_bytes
 from embedmig.types import Slot
 
 _BRIDGED_ROWS_PER_S = 30_000
 """Of 256 dimensions read and 384 written into a companion, on 2 cores; wider ones by their bytes."""
 _BRIDGED_BYTES_PER_S = 75e6
-_REINDEXED_ROWS_PER_S = 1_500
+REINDEXED_ROWS_PER_S = 1_500
 """Rows whose vector is replaced where an HNSW index of MiniLM's width takes each of them in."""
 _REINDEXED_DIMENSIONS = 384
 _TRANSACTION_S = 0.5
@@ -39,13 +41,13 @@ def forecast_bridge(source: Slot, target: Slot, *, rows: int, index: str) -> Bri
         return None
     old, new = source.model.dimensions, target.model.dimensions
     bridged = min(_BRIDGED_ROWS_PER_S, _BRIDGED_BYTES_PER_S / (4 * (old + new)))
-    replaced = _REINDEXED_ROWS_PER_S * min(1.0, _REINDEXED_DIMENSIONS / new)
+    replaced = REINDEXED_ROWS_PER_S * min(1.0, _REINDEXED_DIMENSIONS / new)
     return BridgeForecast(
         bridge_rows_per_s=bridged,
         bridge_s=rows / bridged,
         replaced_rows_per_s=replaced,
         replace_s=rows / replaced,
         batch_rows=max(16, min(_LARGEST_BATCH, round(replaced * _TRANSACTION_S))),
-        reindex=f'REINDEX INDEX CONCURRENTLY "{target.schema}"."{index}"',
+        reindex=f"REINDEX INDEX CONCURRENTLY {sql.Identifier(target.schema, index).as_string(None)}",
         reindex_bytes=hnsw_index_bytes(rows, new, target.vector_type),
     )

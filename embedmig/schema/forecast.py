@@ -7,6 +7,7 @@ from psycopg import sql
 
 from embedmig.db import Connection, Queries
 from embedmig.db.identifiers import keys
+from embedmig.schema.bridge_forecast import REINDEXED_ROWS_PER_S
 from embedmig.schema.dependents import list_dependents
 from embedmig.schema.estimates import (
     LABEL_BYTES,
@@ -31,7 +32,6 @@ QUERIES = Queries(__package__, "forecast.sql")
 _COMPANION_BYTES_PER_S = 90e6
 _COMPANION_ROWS_PER_S = 45_000
 _HOT_ROWS_PER_S = 15_000
-_REINDEXED_ROWS_PER_S = 1_500
 _UNINDEXED_ROWS_PER_S = 26_000
 _WORTH_SAYING = 0.1
 
@@ -241,7 +241,7 @@ def _insert_wal_bytes(facts: TableFacts, index: AnnIndex) -> int:
 def _in_place_rows_per_s(hot: float, has_index: bool) -> float:
     if not has_index:
         return _UNINDEXED_ROWS_PER_S
-    return 1 / (hot / _HOT_ROWS_PER_S + (1 - hot) / _REINDEXED_ROWS_PER_S)
+    return 1 / (hot / _HOT_ROWS_PER_S + (1 - hot) / REINDEXED_ROWS_PER_S)
 
 
 def _room_by_toast(facts: TableFacts, target: Slot, hot: float) -> list[str]:
@@ -259,7 +259,7 @@ def _room_by_toast(facts: TableFacts, target: Slot, hot: float) -> list[str]:
     if share < hot + _WORTH_SAYING:
         return []
     return [
-        f"at least {share:.0%} of the updates stay on their page after ALTER TABLE {facts.name} SET"
+        f"at least {share:.0%} of the updates stay on their page after ALTER TABLE {facts.name.typed} SET"
         f" (toast_tuple_target = {toast_target}), milliseconds under SHARE UPDATE EXCLUSIVE; afterwards RESET"
         f" (toast_tuple_target): about {_in_place_rows_per_s(share, True):,.0f} rows/s. The vectors of updated rows"
         " then stand in the TOAST table: searches by an index do not feel it, exact ones do"
