@@ -122,7 +122,7 @@ def detach(
         revision = None
         if not dry_run:
             ini = matching.environment_of_any(chosen, found, [*leaving.kept, *leaving.dropped])
-            operations = matching.detach_operations(conn, found, leaving)
+            operations = ([], []) if ini is None else matching.detach_operations(conn, found, leaving)
             detaching.detach(conn, found, leaving, why=why, settings=chosen)
             revision = _write(ini, f"detach {found.name}", operations)
     return Detached(
