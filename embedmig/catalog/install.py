@@ -42,11 +42,11 @@ def install(db: Database) -> str:
 
 def newest_revision() -> str:
     """The revision that ``install`` would bring the control schema to."""
-    return _chain()[-1]
+    return known_revisions()[-1]
 
 
 @functools.cache
-def _chain() -> tuple[str, ...]:
+def known_revisions() -> tuple[str, ...]:
     """Every revision that this embedmig carries, the oldest first: read from the files, since Alembic takes longer to
     import than most verbs take."""
     versions = (alembic_ini().parent / "alembic" / "versions").glob("[0-9]*.py")
@@ -75,20 +75,11 @@ def require_installed(conn: Connection) -> None:
     if not _may_read_revision(conn):
         return
     installed, newest = installed_revision(conn), newest_revision()
-    if installed is None or installed in _chain()[:-1]:
+    if installed is None or installed in known_revisions()[:-1]:
         raise ControlSchemaError(
             f"the control schema in database {conn.info.dbname} is at revision {installed}, this embedmig works with"
             f" {newest}: run embedmig init, which upgrades it"
         )
-
-
-def known_revisions() -> list[str]:
-    """Every revision of the control schema that this embedmig carries, the newest first."""
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory.from_config(Config(str(alembic_ini())))
-    return [script.revision for script in scripts.walk_revisions()]
 
 
 def is_installed(conn: Connection) -> bool:

@@ -118,11 +118,11 @@ def _revision(conn: Connection, server: dict[str, Any]) -> Finding:
     if row is None:
         return ok("control schema", f"there; {server['role']} may not see its revision")
     installed = row["revision"]
-    if installed == known[0]:
+    if installed == known[-1]:
         return ok("control schema", f"revision {installed}")
     if installed in known:
         return fail(
-            "control schema", f"revision {installed}, this embedmig has {known[0]}", "embedmig init upgrades it"
+            "control schema", f"revision {installed}, this embedmig has {known[-1]}", "embedmig init upgrades it"
         )
     said = f"revision {installed}, which this embedmig does not know"
     return fail("control schema", said, "upgrade embedmig here: a newer one has been at this database")

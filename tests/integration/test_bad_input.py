@@ -13,8 +13,10 @@ from typing import Any
 import click
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from embedmig.catalog.install import newest_revision
+from embedmig.catalog.install import alembic_ini, known_revisions, newest_revision
 from embedmig.cli.main import embedmig, run
 from embedmig.commands import events, index
 from embedmig.db import Database
@@ -129,10 +131,11 @@ def test_a_collection_that_is_not_there_is_named_by_every_verb(
     assert said["message"].startswith("no collection dogs; there are: docs: ")
 
 
-def test_the_newest_revision_is_alembics_own() -> None:
-    from embedmig.catalog.install import known_revisions
-
-    assert newest_revision() == known_revisions()[0]
+def test_the_revisions_that_are_read_from_the_files_are_alembics_own() -> None:
+    scripts = ScriptDirectory.from_config(Config(str(alembic_ini())))
+    newest_first = [script.revision for script in scripts.walk_revisions()]
+    assert known_revisions() == tuple(reversed(newest_first))
+    assert newest_revision() == newest_first[0]
 
 
 LONG = 'My ":snake:" table [b]with[/b] a name that goes on and on and on and on'
@@ -237,6 +240,8 @@ def test_an_index_that_waits_for_its_table_says_for_whom(with_docs: Database) ->
     somebody = Database(with_docs.url, application_name="somebody")
     waited_for = []
     with somebody.connect() as other:
+        # The build waits as long as the lock is held: where nothing is told of it, the lock goes by itself.
+        other.execute("SET idle_in_transaction_session_timeout = '60s'")
         other.execute("BEGIN")
         other.execute("LOCK TABLE docs IN SHARE ROW EXCLUSIVE MODE")
 
@@ -304,6 +309,7 @@ def test_ctrl_c_is_exit_code_130_and_json_where_that_was_asked_for(
     line: list[str], with_docs: Database, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMBEDMIG_LOCK_TIMEOUT_S", "120")
+    monkeypatch.setenv("EMBEDMIG_LOCK_ATTEMPTS", "1")
 
     def press() -> None:
         with with_docs.connect() as conn:
