@@ -1,7 +1,7 @@
 """Opens connections to the user's database and turns the driver's errors into ours, once."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -96,19 +96,16 @@ def _giving_up(conn: Connection, seconds: float) -> Iterator[None]:
         # A closed or broken connection cannot be asked any more.
         idle = conn.info.transaction_status is TransactionStatus.IDLE
         held = conn.execute(_HELD).fetchall() if idle else []
+        locks = ", ".join(f"{row['relation']}, held by {describe_holder(row)}" for row in held)
         raise LockedError(
-            f"gave up after {seconds:g} s behind a lock" + (f" on {_holders(held)}" if held else "") + ": run it again"
-            " when it is free",
+            f"gave up after {seconds:g} s behind a lock{f' on {locks}' if held else ''}: run it again when it is free",
             sqlstate=exc.sqlstate,
         ) from exc
 
 
-def _holders(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(
-        f"{row['relation']}, held by pid {row['pid']} ({row['name']}, {row['state']}, in a transaction for"
-        f" {row['xact_s']} s)"
-        for row in rows
-    )
+def describe_holder(row: Mapping[str, Any]) -> str:
+    """Who holds a lock: ``pid``, ``name``, ``state``, and ``xact_s``, the age of its transaction in seconds."""
+    return f"pid {row['pid']} ({row['name']}, {row['state']}, in a transaction for {row['xact_s']} s)"
 
 
 def checked_url(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedmig.db.connection import Connection
+from embedmig.db.connection import Connection, describe_holder
 from embedmig.errors import LockedError
 
 T = TypeVar("T")
@@ -56,6 +56,4 @@ def _holders(conn: Connection, relation: str) -> str:
     rows = conn.execute(_HOLDERS, {"relation": relation}).fetchall()
     if not rows:
         return "whoever held it is gone by now"
-    return "held by " + ", ".join(
-        f"pid {r['pid']} ({r['name']}, {r['state']}, in a transaction for {r['xact_s']} s)" for r in rows
-    )
+    return "held by " + ", ".join(describe_holder(row) for row in rows)
