@@ -142,6 +142,7 @@ def _run(
     end; what was mapped is written in any case."""
     writing: Future[None] | None = None
     reading = pool.submit(work.read, ranges[0]) if ranges else None
+    mapped = 0
     for place, one in enumerate(ranges):
         if stop.is_set():
             break
@@ -151,12 +152,13 @@ def _run(
         reading = pool.submit(work.read, following[0]) if following else None
         if writing is not None:
             writing.result()
-        meter.say(ranges[: max(0, place)], work.written)
+        meter.say(ranges[:place], work.written)
         writing = pool.submit(work.write, one, packed)
+        mapped = place + 1
     if writing is not None:
         writing.result()
-    meter.say(ranges if not stop.is_set() else (), work.written)
-    return stop.is_set()
+    meter.say(ranges[:mapped], work.written)
+    return mapped < len(ranges)
 
 
 @dataclass(frozen=True, kw_only=True)

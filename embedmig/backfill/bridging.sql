@@ -40,8 +40,11 @@ SELECT string_agg({sent_keys} || uuid_send(r.hash) || {vector_send}(r.vector), '
   FROM ({range_rows}) AS r;
 
 -- name: key_widths
--- How many bytes each key column has on the wire, and what sends it; a negative length: it varies.
-SELECT t.typlen AS bytes, t.typsend::regproc::text AS sent_by
+-- How many bytes each key column has on the wire, and what sends it; a negative length: it varies. Enums and names are
+-- stored at one length and sent as text of any; what an extension sends is its own affair.
+SELECT CASE WHEN t.typsend IN ('pg_catalog.enum_send'::regproc, 'pg_catalog.namesend'::regproc) OR t.typsend >= 16384
+            THEN -1 ELSE t.typlen END AS bytes,
+       t.typsend::regproc::text AS sent_by
   FROM unnest(%(names)s::text[]) WITH ORDINALITY AS k (name, place)
   JOIN pg_attribute a ON a.attname = k.name AND a.attrelid = to_regclass(%(table)s)
   JOIN pg_type t ON t.oid = a.atttypid

@@ -15,6 +15,7 @@ from embedmig.catalog.adapters import KeptAdapter, get_adapter, list_adapters, m
 from embedmig.catalog.collections import get_collection
 from embedmig.catalog.events import log_event
 from embedmig.catalog.migrations import get_migration
+from embedmig.catalog.routes import lock_route
 from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UnsupportedError
 from embedmig.rollout.facts import slots_of
@@ -81,6 +82,9 @@ def bridge(
         stored = open_adapter(read_body(conn, kept))
         index = index_state(conn, target).name
         with conn.transaction():
+            # Another bridge may have begun, or this one have been dropped, since it was chosen.
+            lock_route(conn, known.group)
+            _require_begun_with(used_adapter(conn, known, target, "bridge"), kept, known, target)
             mark_used(conn, kept, target)
             log_event(conn, "bridge", collection, became="running", slot=target.name, adapter=kept.name)
     reads_texts = isinstance(stored.adapter, TextBridge)
@@ -133,11 +137,7 @@ def _choose(
     """None: one is to be fitted first."""
     used = used_adapter(conn, collection, target, "bridge")
     if used is not None and (name not in (None, used.name) or (with_text and used.kind != TEXT)):
-        raise RefusedError(
-            f"{collection.name} {target.name} was begun with bridge {used.name} ({used.kind}), and vectors of two"
-            f" bridges are not to be mixed: go on with it, embedmig bridge {collection.name}, or begin anew,"
-            f" embedmig expand {collection.name} --undo"
-        )
+        raise _mixed(used, collection, target)
     if used is not None:
         return used
     fitting = [one for one in list_adapters(conn, collection) if _fits(one, source, target)]
@@ -151,6 +151,19 @@ def _choose(
         return chosen
     usable = [one for one in fitting if not (one.from_changed or one.to_changed)]
     return next((one for one in usable if not with_text or one.kind == TEXT), None)
+
+
+def _require_begun_with(used: KeptAdapter | None, kept: KeptAdapter, collection: Collection, target: Slot) -> None:
+    if used is not None and used.id != kept.id:
+        raise _mixed(used, collection, target)
+
+
+def _mixed(used: KeptAdapter, collection: Collection, target: Slot) -> RefusedError:
+    return RefusedError(
+        f"{collection.name} {target.name} was begun with bridge {used.name} ({used.kind}), and vectors of two bridges"
+        f" are not to be mixed: go on with it, embedmig bridge {collection.name}, or begin anew, embedmig expand"
+        f" {collection.name} --undo"
+    )
 
 
 def _fits(one: KeptAdapter, source: Slot, target: Slot) -> bool:

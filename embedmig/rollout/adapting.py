@@ -110,12 +110,12 @@ def use(conn: Connection, collection: Collection, name: str) -> Placed:
 
 def stop_using(conn: Connection, collection: Collection, name: str) -> Placed:
     """The slot is asked with its own model again. Raises RefusedError when the adapter stands before none."""
-    kept = adapters.get_adapter(conn, collection, name)
-    slot = _slot_of(conn, collection, kept)
-    if slot is None or kept.direction != "query":
-        raise RefusedError(f"{kept.name} of {collection.name} stands before no slot: there is nothing to undo")
     with conn.transaction():
         routes.lock_route(conn, collection.group)
+        kept = adapters.get_adapter(conn, collection, name)
+        slot = _slot_of(conn, collection, kept)
+        if slot is None or kept.direction != "query":
+            raise RefusedError(f"{kept.name} of {collection.name} stands before no slot: there is nothing to undo")
         adapters.mark_unused(conn, slot, kept.direction)
         routes.raise_epoch(conn, collection.group)
         log_event(
@@ -136,26 +136,35 @@ def drop(conn: Connection, collection: Collection, name: str, *, even_if_needed:
     Raises RefusedError when it is in use before a slot whose own model is gone, unless ``even_if_needed``: no query
     would reach that slot any more; and for a bridge whose vectors stand in a slot: another would be mixed with it.
     """
-    kept = adapters.get_adapter(conn, collection, name)
-    if kept.direction == "bridge" and kept.in_use:
-        raise RefusedError(
-            f"{name} is the bridge that {kept.slot} of {collection.name} was filled by: embedmig reembed"
-            f" {collection.name} replaces the last of its vectors first, or embedmig expand {collection.name} --undo"
-        )
-    slot = _slot_of(conn, collection, kept) if kept.direction == "query" else None
-    if slot is not None and slot.model.state is ModelState.GONE and not even_if_needed:
-        raise RefusedError(
-            f"slot {slot.name} of {collection.name} holds vectors of {slot.model.key}, which is gone: without {name} no"
-            " query could be embedded for it. To drop it all the same, say --yes"
-        )
     with conn.transaction():
         routes.lock_route(conn, collection.group)
+        kept = adapters.get_adapter(conn, collection, name)
+        slot = _slot_to_leave(conn, collection, kept, even_if_needed=even_if_needed)
         adapters.mark_dropped(conn, kept)
         if slot is not None:
             routes.raise_epoch(conn, collection.group)
         was = "kept" if slot is None else f"before {slot.name}"
         log_event(conn, "adapter drop", collection.name, was=was, became="dropped", adapter=name)
     return None if slot is None else _placed(conn, collection, slot, was=kept.from_model, changed=True)
+
+
+def _slot_to_leave(conn: Connection, collection: Collection, kept: KeptAdapter, *, even_if_needed: bool) -> Slot | None:
+    """The slot that a query adapter to be dropped stands before. Raises RefusedError as ``drop`` does."""
+    if kept.direction == "bridge":
+        if kept.in_use:
+            raise RefusedError(
+                f"{kept.name} is the bridge that {kept.slot} of {collection.name} was filled by: embedmig reembed"
+                f" {collection.name} replaces the last of its vectors first, or embedmig expand {collection.name}"
+                " --undo"
+            )
+        return None
+    slot = _slot_of(conn, collection, kept)
+    if slot is not None and slot.model.state is ModelState.GONE and not even_if_needed:
+        raise RefusedError(
+            f"slot {slot.name} of {collection.name} holds vectors of {slot.model.key}, which is gone: without"
+            f" {kept.name} no query could be embedded for it. To drop it all the same, say --yes"
+        )
+    return slot
 
 
 def asked_with(conn: Connection, collection: Collection, slot: Slot) -> str:

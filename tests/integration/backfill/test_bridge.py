@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg import sql
 
+from embedmig.adapters import StoredAdapter
+from embedmig.adapters.keeping import open_adapter
 from embedmig.backfill.bridging import bridge_rows
 from embedmig.backfill.census import count_rows
 from embedmig.backfill.results import RunOptions
@@ -133,14 +136,19 @@ def test_rows_that_another_embeds_meanwhile_stay_his(db: Database, conn: Connect
         ((("id", "integer"), ("part", "text")), Placement.COMPANION),
         ((("name", "text"),), Placement.COLUMN),
         ((("id", "uuid"),), Placement.COMPANION),
+        ((("id", "integer"), ("part", "name")), Placement.COMPANION),
+        ((("id", "public.place"),), Placement.COMPANION),
+        ((("id", "public.place"),), Placement.COLUMN),
     ],
 )
 def test_keys_of_every_type_and_row_filters_go_through(
     db: Database, conn: Connection, key: Sequence[tuple[str, str]], placement: Placement
 ) -> None:
+    labels = sql.SQL(", ").join(sql.Literal(str(number)) for number in range(1, 41))
+    conn.execute(sql.SQL("CREATE TYPE place AS ENUM ({})").format(labels))
     collection = make_docs(conn, 40, key=key, row_filter="title NOT LIKE '%7'", filter_columns=("title",))
     column = "part" if len(key) == 2 else "name"
-    if key[0][1] != "uuid":
+    if key[0][1] not in ("uuid", "public.place"):
         conn.execute(f"UPDATE docs SET {column} = '100%s {{50%}} ' || {column} WHERE title LIKE '%1'")
     expand_docs(db, placement)
     keep_bridge(conn, collection)
@@ -239,8 +247,10 @@ def test_two_bridges_at_once_are_refused_and_a_stop_keeps_what_is_written(
         stop.set()
         return by_ridge(vectors, texts)
 
-    first = run(db, conn, docs, mapped, stop=stop)
+    seen: list[int] = []
+    first = run(db, conn, docs, mapped, stop=stop, on_progress=lambda step: seen.append(step.rows_seen))
     assert refused
+    assert seen[-1] == 25
     assert first.interrupted
     assert first.rows_written == 25
     second = run(db, conn, docs, by_ridge)
@@ -254,3 +264,38 @@ def test_vectors_of_one_bit_a_dimension_are_refused(db: Database, conn: Connecti
     conn.execute("UPDATE embedmig.slot SET vector_type = 'bit' WHERE name = 'v1'")
     with pytest.raises(UnsupportedError, match="one bit a dimension"):
         bridge(db, collections.get_collection(conn, collection.name).name)
+
+
+def test_one_that_began_with_another_bridge_meanwhile_is_not_mixed_with_it(
+    db: Database, conn: Connection, docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = keep_bridge(conn, docs)
+    _, target = both(conn, docs)
+
+    def opened(body: Any) -> StoredAdapter:
+        # Between the choice of the newest, a2, and the first row.
+        adapters.mark_used(conn, adapters.get_adapter(conn, docs, "a1"), target)
+        return open_adapter(body)
+
+    monkeypatch.setattr("embedmig.commands.bridging.open_adapter", opened)
+    with pytest.raises(RefusedError, match="begun with bridge a1"):
+        bridge(db, "docs", adapter=other.name)
+    used = adapters.used_adapter(conn, docs, target, "bridge")
+    assert used is not None
+    assert used.name == "a1"
+    assert bridged_keys(conn, docs, target) == []
+
+
+def test_a_stop_after_the_last_range_leaves_nothing_to_go_on_with(
+    db: Database, conn: Connection, docs: Collection
+) -> None:
+    stop, ranges = threading.Event(), []
+
+    def mapped(vectors: Floats, texts: Sequence[str] | None) -> Floats:
+        ranges.append(len(vectors))
+        if len(ranges) == 3:
+            stop.set()
+        return by_ridge(vectors, texts)
+
+    done = run(db, conn, docs, mapped, stop=stop)
+    assert (done.rows_written, done.interrupted) == (60, False)
