@@ -92,8 +92,18 @@ def add_adapter(
         "provenance": Jsonb(dict(provenance)),
     }
     if conn.execute(QUERIES["insert_adapter"], values).fetchone() is None:
-        raise ConflictError(f"{collection.name} has an adapter {name} already: give another name, or drop that one")
+        raise _taken(collection, str(values["name"]))
     return get_adapter(conn, collection, str(values["name"]))
+
+
+def require_free_name(conn: Connection, collection: Collection, name: str) -> None:
+    """Raises ConflictError when an adapter of that name is kept."""
+    if any(one.name == name for one in list_adapters(conn, collection)):
+        raise _taken(collection, name)
+
+
+def _taken(collection: Collection, name: str) -> ConflictError:
+    return ConflictError(f"{collection.name} has an adapter {name} already: give another name, or drop that one")
 
 
 def next_adapter_name(conn: Connection, collection: Collection) -> str:

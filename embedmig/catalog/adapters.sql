@@ -24,7 +24,7 @@ SELECT a.id, a.collection_id, a.name, a.direction, a.kind, a.normalise, a.proven
 
 -- name: next_number
 -- As with slots, a number means one adapter only, in old events too.
-SELECT coalesce(max(substring(name FROM '^a([0-9]+)$')::int), 0) + 1 AS number
+SELECT coalesce(max(substring(name FROM '^a([0-9]{1,9})$')::int), 0) + 1 AS number
   FROM embedmig.adapter WHERE collection_id = %(collection_id)s;
 
 -- name: find_body

@@ -44,10 +44,11 @@ class EvaluatedAdapter:
 
     adapter: KeptAdapter
     pairs: int
+    """Compared with those of the fit: what the judgments named stands beside them, for the score alone."""
     seen: bool
     """Whether these rows were among those it was fitted on: then there were no others, and the figures flatter."""
     score: CandidateScore | None
-    """None: fewer than 250 pairs."""
+    """None: fewer than 250 pairs, those that the judgments named among them."""
     at_fit: ResidualStatistics
     fresh: ResidualStatistics | None
     """None: no row to compare."""
@@ -106,7 +107,7 @@ def adapter_eval(
         on_embedded=on_embedded,
     )
     at_fit = _residuals_at_fit(opened, name)
-    fresh, far = _compare(opened, material.pairs)
+    fresh, far = _compare(opened, _sampled(material))
     drift = None if fresh is None else compare_residuals(at_fit, fresh, bound=bound)
     score = None
     if len(material.pairs) >= FEWEST_PAIRS:
@@ -117,7 +118,7 @@ def adapter_eval(
     kept = _note(db, kept, material, drift, score, bound)
     return EvaluatedAdapter(
         adapter=kept,
-        pairs=len(material.pairs),
+        pairs=material.sampled,
         seen=after is None,
         score=score,
         at_fit=at_fit,
@@ -140,6 +141,11 @@ def _residuals_at_fit(opened: StoredAdapter, name: str) -> ResidualStatistics:
     if opened.score is None:
         raise AdapterUnusableError(f"adapter {name} was kept without its scores: fit it again, embedmig adapter fit")
     return opened.score.residuals
+
+
+def _sampled(material: Material) -> Pairs:
+    """Without the rows that judgments named: a fit that was given the same judgments was fitted on them."""
+    return material.pairs.at(np.arange(material.sampled))
 
 
 def _compare(opened: StoredAdapter, pairs: Pairs) -> tuple[ResidualStatistics | None, float | None]:
@@ -171,7 +177,7 @@ def _note(
 ) -> KeptAdapter:
     health: Mapping[str, Any] = {
         "at": datetime.now(UTC).isoformat(),
-        "pairs": len(material.pairs),
+        "pairs": material.sampled,
         "bound": bound,
         "drift": None if drift is None else asdict(drift),
         "share": None if score is None else score.share,
@@ -180,5 +186,5 @@ def _note(
     name = material.plan.collection
     with db.connect() as conn, conn.transaction():
         adapters.note_health(conn, kept, health)
-        log_event(conn, "adapter eval", name, became=became, adapter=kept.name, pairs=len(material.pairs))
+        log_event(conn, "adapter eval", name, became=became, adapter=kept.name, pairs=material.sampled)
         return adapters.get_adapter(conn, get_collection(conn, name), kept.name)

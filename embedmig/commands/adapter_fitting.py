@@ -96,8 +96,8 @@ def adapter_fit(
     it, by nDCG@10 where it has judgments. ``floor``: of the new model's ranking, 0 to 1, below which none is good
     enough; 0.5 for auto, 0 for a kind that was asked for.
 
-    Raises UsageError, AdapterInputError for under 250 pairs, RefusedError when the new model is gone, ProviderError,
-    UnsupportedError without ``embedmig[adapters]``.
+    Raises UsageError, ConflictError for a name that is taken, AdapterInputError for under 250 pairs, RefusedError when
+    the new model is gone, ProviderError, UnsupportedError without ``embedmig[adapters]``.
     """
     require_storage()
     began, way = time.monotonic(), _read_direction(direction)
@@ -105,6 +105,9 @@ def adapter_fit(
     asked = read_asked(queries)
     with db.connect() as conn:
         source = find_source(conn, get_collection(conn, collection), new_model=to)
+        if name is not None:
+            # Before anything is paid for; whoever takes it meanwhile is met when the adapter is kept.
+            adapters.require_free_name(conn, source.collection, name)
     _require_kind(kind, way, source)
     material = gather_material(
         db,

@@ -71,6 +71,8 @@ class Material:
 
     plan: PairsPlan
     pairs: Pairs
+    sampled: int
+    """So many of the pairs, from the first on, are of the sample; the judgments named the others."""
     asked: Asked | None
     excerpts: Excerpts | None
     not_embedded: int
@@ -147,7 +149,7 @@ def gather_material(
         keep_key_text(conn, source.collection)
         fingerprint = get_fingerprint(conn, source.new_model)
         half = sample_pairs(conn, source, limit=sample, seed=seed, after=after)
-        sampled = len(half)
+        sample_keys = set(half.keys)
         judged = {key for query in asked for key in (query.relevant or {})}
         if judged:
             half = half.joined(pairs_of_keys(conn, source, judged, seed=seed))
@@ -165,7 +167,7 @@ def gather_material(
             pairs=len(half),
             reused=stored,
             kept=int(half.has_new.sum()) - stored,
-            judged=len(half) - sampled,
+            judged=len(half) - len(sample_keys),
             documents=forecast_texts(work, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]),
             queries=forecast_texts(work, [query.text for query in asked] or _cut(half, rows, seed)),
         )
@@ -175,6 +177,7 @@ def gather_material(
         return Material(
             plan=plan,
             pairs=Pairs(old=complete.old, new=complete.new, texts=complete.texts),
+            sampled=sum(key in sample_keys for key in complete.keys),
             asked=_ask(work, complete, asked, queries, on_embedded) if asked else None,
             excerpts=_excerpt(work, complete, seed, queries, on_embedded) if len(rows) else None,
             not_embedded=lost,

@@ -255,6 +255,28 @@ def test_eval_measures_rows_that_were_not_fitted_on_and_exits_1_when_they_have_d
     assert shown["health"]["bound"] == 100
 
 
+def test_rows_that_judgments_name_are_no_fresh_ones(said: Verb, docs: Collection, tmp_path: Path) -> None:
+    file = tmp_path / "queries.jsonl"
+    asked = [{"query": query(number), "relevant": {str(number): 1}} for number in range(1, ROWS, 3)]
+    file.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    said(*FIT, "--to", "new@1", "--sample", "255")
+    code, found = said("adapter", "eval", "docs", "a1", "--queries", str(file))
+    assert (code, found["pairs"], found["fresh"]["n"]) == (0, ROWS - 255, ROWS - 255)
+    assert found["adapter"]["health"]["pairs"] == ROWS - 255
+
+
+def test_a_name_that_is_taken_is_said_before_anything_is_embedded(
+    said: Verb, docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said(*FIT, "--to", "new@1", "--name", "a99999999999")[0] == 0
+    # A name of so many digits is no number to count on from.
+    assert said(*FIT, "--to", "new@1")[1]["adapter"]["name"] == "a1"
+    monkeypatch.setattr(HashingEmbedder, "embed_documents", None)
+    code, refused = said(*FIT, "--to", "new@1", "--name", "a1")
+    assert (code, refused["error"]) == (2, "ConflictError")
+    assert "docs has an adapter a1 already" in refused["message"]
+
+
 def test_eval_says_that_there_are_no_other_rows(said: Verb, docs: Collection) -> None:
     said(*FIT, "--to", "new@1")
     code, found = said("adapter", "eval", "docs", "a1")
