@@ -36,34 +36,42 @@ class Finder:
 
     def __init__(self, url: str, collection: str, *, embeds: bool) -> None:
         self._url, self._name, self._embeds = url, collection, embeds
-        self._lock = threading.Lock()
-        self._shown: dict[int, Counter[Any]] = {}
         self._slots: dict[int, tuple[Collection, Slot]] = {}
         self._stopped = threading.Event()
-        self._working = threading.Lock()
-        self._running_in: int | None = None
         self._refinery: Refinery | None = None
         self._fails = False
         self._rests_until = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """In a forked process anew: what the parent counted is its own to tell, its locks may be held for ever, and its
+        connection is kept from being closed and never used here."""
+        self._lock, self._working = threading.Lock(), threading.Lock()
+        self._shown: dict[int, Counter[Any]] = {}
+        self._inherited, self._refinery = self._refinery, None
+        self._runs, self._process = False, os.getpid()
 
     def note(self, collection: Collection, slot: Slot, hits: Sequence[Hit]) -> None:
         """Takes the bridged ones among what was shown. Returns at once."""
         keys = [hit.key for hit in hits if hit.bridged]
         if not keys or self._stopped.is_set():
             return
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             self._slots[slot.id] = (collection, slot)
             shown = self._shown.setdefault(slot.id, Counter())
             for key in keys:
                 if len(shown) < ROWS_KEPT or key in shown:
                     shown[key] += 1
-        if self._running_in != os.getpid():
-            # A connection that a fork brought along is the parent's: kept from being closed, and never used here.
-            self._inherited, self._refinery, self._running_in = self._refinery, None, os.getpid()
+            starts, self._runs = not self._runs, True
+        if starts:
             threading.Thread(target=self._run, name=f"embedmig-found-{self._name}", daemon=True).start()
 
     def flush(self) -> None:
         """Reports what was found since the last time, and embeds it where that is asked for. Never raises."""
+        if self._process != os.getpid():
+            self._begin()
         if time.monotonic() < self._rests_until:
             return
         with self._working:

@@ -72,13 +72,20 @@ class Refiner:
 
     def __init__(self, url: str, collection: str) -> None:
         self._url, self._name = url, collection
-        self._wishes: queue.Queue[_Wish | None] = queue.Queue()
         self._stopped = threading.Event()
-        self._running_in: int | None = None
-        self._thread: threading.Thread | None = None
         self._refinery: Refinery | None = None
         self._fails = False
         self._rests_until = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """In a forked process anew: the parent's wishes are its own to fulfil, its locks may be held for ever, and its
+        connection is kept from being closed and never used here."""
+        self._wishes: queue.Queue[_Wish | None] = queue.Queue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._inherited, self._refinery = self._refinery, None
+        self._process = os.getpid()
 
     def ask(self, collection: Collection, slot: Slot, hits: Sequence[Hit], wait_s: float) -> "Future[bool] | None":
         """Has the bridged ones among ``hits`` embedded; None where there are none. What is not done when the caller
@@ -86,21 +93,24 @@ class Refiner:
         keys = [hit.key for hit in hits if hit.bridged]
         if not keys or self._stopped.is_set() or time.monotonic() < self._rests_until:
             return None
+        if self._process != os.getpid():
+            self._begin()
         wish = _Wish(collection=collection, slot=slot, keys=keys, deadline=time.monotonic() + wait_s)
         self._wishes.put(wish)
-        if self._running_in != os.getpid():
-            # A connection that a fork brought along is the parent's: kept from being closed, and never used here.
-            self._inherited, self._refinery, self._running_in = self._refinery, None, os.getpid()
-            self._thread = threading.Thread(target=self._run, name=f"embedmig-refine-{self._name}", daemon=True)
-            self._thread.start()
+        with self._starting:
+            # One thread for all callers: its connection is for one thread.
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"embedmig-refine-{self._name}", daemon=True)
+                self._thread.start()
         return wish.done
 
     def close(self) -> None:
         """Finishes what is in hand; what waits is left to the backfill."""
         self._stopped.set()
+        if self._thread is None or self._process != os.getpid():
+            return
         self._wishes.put(None)
-        if self._thread is not None and self._running_in == os.getpid():
-            self._thread.join(timeout=30)
+        self._thread.join(timeout=30)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

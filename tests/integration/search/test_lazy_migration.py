@@ -1,6 +1,7 @@
 """Bridged rows that searches show: told apart, counted, queued first, and embedded when a searcher is told to."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -288,3 +289,31 @@ def test_a_role_that_only_searches_reports_what_it_shows(db: Database, conn: Con
     finally:
         conn.execute("DROP OWNED BY onlooker")
         conn.execute("DROP ROLE onlooker")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("refine", ["background", "inline"])
+def test_what_a_forked_process_closes_is_not_its_parent_s_connection(
+    db: Database, conn: Connection, docs: Collection, refine: Any
+) -> None:
+    with Searcher.connect("docs", database_url=db.url, refine=refine, refine_ms=30_000) as search:
+        search(query(3), k=5)
+        own = search._refiner if refine == "inline" else search._finder
+        assert own is not None
+        wait_until(lambda: len(bridged_keys(conn, docs, v2(conn, docs))) < 40)
+        wait_until(lambda: own._refinery is not None and own._refinery._conn is not None)
+        backend = own._refinery.connection().info.backend_pid  # type: ignore[union-attr]
+        child = os.fork()
+        if child == 0:
+            own.close()
+            os._exit(0)
+        ended: list[tuple[int, int]] = []
+        wait_until(lambda: ended.append(os.waitpid(child, os.WNOHANG)) or ended[-1][0] == child)  # type: ignore[func-returns-value]
+        assert ended[-1] == (child, 0)
+        there = conn.execute("SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone()
+        assert there == {"n": 1}
+        bridged = len(bridged_keys(conn, docs, v2(conn, docs)))
+        search(query(30), k=5)
+        wait_until(lambda: len(bridged_keys(conn, docs, v2(conn, docs))) < bridged)
+        assert own._refinery.connection().info.backend_pid == backend  # type: ignore[union-attr]
