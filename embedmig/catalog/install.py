@@ -21,7 +21,8 @@ def alembic_ini() -> Path:
 def install(db: Database) -> str:
     """Brings the control schema to the newest revision and gives its name. Repeating it changes nothing.
 
-    Raises UnsupportedError for a server or pgvector that is too old, before anything is made; PrivilegeError.
+    Raises UnsupportedError for a server or pgvector that is too old and ControlSchemaError for a control schema that a
+    newer embedmig has made, before anything is changed; PrivilegeError.
     """
     from alembic import command
     from alembic.config import Config
@@ -30,8 +31,14 @@ def install(db: Database) -> str:
 
     with db.connect() as conn:
         require_server(conn)
-        if installed_revision(conn) == newest_revision():
-            return newest_revision()
+        installed = installed_revision(conn)
+        if installed == newest_revision():
+            return installed
+        if installed is not None and installed not in known_revisions():
+            raise ControlSchemaError(
+                f"the control schema in database {conn.info.dbname} is at revision {installed}, which this embedmig"
+                " does not know: a newer one has been at this database, upgrade embedmig here"
+            )
     config = Config(str(alembic_ini()))
     engine = create_engine("postgresql+psycopg://", creator=_creator(db), poolclass=NullPool)
     with driver_errors(), engine.connect() as connection:

@@ -138,6 +138,17 @@ def test_the_revisions_that_are_read_from_the_files_are_alembics_own() -> None:
     assert newest_revision() == newest_first[0]
 
 
+def test_init_changes_nothing_of_a_control_schema_that_a_newer_embedmig_made(
+    db: Database, complaint: Complaint
+) -> None:
+    with db.connect() as conn:
+        conn.execute("UPDATE embedmig.alembic_version SET version_num = '9999'")
+        code, said = complaint(["init"], db)
+        assert (code, said["error"]) == (2, "ControlSchemaError")
+        assert "at revision 9999, which this embedmig does not know" in said["message"]
+        assert conn.execute("SELECT version_num FROM embedmig.alembic_version").fetchall() == [{"version_num": "9999"}]
+
+
 LONG = 'My ":snake:" table [b]with[/b] a name that goes on and on and on and on'
 """As long as Postgres takes, with what terminals and markup languages take for theirs."""
 
