@@ -50,15 +50,21 @@ class Pool(ConnectionPool[SearchConnection]):
     def getconn(self, timeout: float | None = None) -> SearchConnection:
         """One at hand, else one of the pool's, which is waited for. Raises PoolTimeout, PoolClosed."""
         try:
-            return self._at_hand.pop()
+            conn = self._at_hand.pop()
         except IndexError:
-            pass
+            return self._ask(timeout)
+        conn._pool = self
+        return conn
+
+    def _ask(self, timeout: float | None) -> SearchConnection:
         with self._asking_lock:
             self._asking += 1
         try:
             # Who lays one down looks for who asks, and who asks looks once more: one of the two sees the other.
-            return self._at_hand.pop() if self._at_hand else super().getconn(timeout)
-        except IndexError:
+            with suppress(IndexError):
+                conn = self._at_hand.pop()
+                conn._pool = self
+                return conn
             return super().getconn(timeout)
         finally:
             with self._asking_lock:
@@ -69,6 +75,8 @@ class Pool(ConnectionPool[SearchConnection]):
         if conn.pgconn.transaction_status != IDLE:
             super().putconn(conn)
             return
+        # As the pool does with its own: a pool that nobody closes is then gone with its last user.
+        conn._pool = None
         self._at_hand.append(conn)
         if self._asking or self.closed or time.monotonic() >= self._due_s:
             self._put_back()
@@ -82,7 +90,9 @@ class Pool(ConnectionPool[SearchConnection]):
         self._due_s = time.monotonic() + PUT_BACK_S
         with suppress(IndexError):
             while True:
-                super().putconn(self._at_hand.pop())
+                conn = self._at_hand.pop()
+                conn._pool = self
+                super().putconn(conn)
 
 
 class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
@@ -99,7 +109,9 @@ class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
     async def getconn(self, timeout: float | None = None) -> AsyncSearchConnection:
         """As ``Pool.getconn``."""
         if self._at_hand:
-            return self._at_hand.pop()
+            conn = self._at_hand.pop()
+            conn._pool = self
+            return conn
         self._asking += 1
         try:
             return await super().getconn(timeout)
@@ -111,6 +123,7 @@ class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
         if conn.pgconn.transaction_status != IDLE:
             await super().putconn(conn)
             return
+        conn._pool = None
         self._at_hand.append(conn)
         if self._asking or self.closed or time.monotonic() >= self._due_s:
             await self._put_back()
@@ -123,7 +136,9 @@ class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
     async def _put_back(self) -> None:
         self._due_s = time.monotonic() + PUT_BACK_S
         while self._at_hand:
-            await super().putconn(self._at_hand.pop())
+            conn = self._at_hand.pop()
+            conn._pool = self
+            await super().putconn(conn)
 
 
 class Lent:

@@ -1,8 +1,10 @@
 """A connection that was just used is kept at hand: nobody waits beside it, none is lost, and closing closes it."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -126,6 +128,19 @@ def test_closing_closes_those_at_hand_and_the_one_still_in_use(pool: Pool, conn:
     wait_until(lambda: there_are(conn) == 0)
     with pytest.raises(PoolClosed):
         pool.getconn()
+
+
+def test_a_pool_that_nobody_closes_is_gone_with_its_last_user(db: Database) -> None:
+    pool = open_pool(options(db, 1))
+    with Lent(pool):
+        pass
+    still_there = weakref.ref(pool)
+    gc.disable()
+    try:
+        del pool
+        assert still_there() is None
+    finally:
+        gc.enable()
 
 
 def test_on_an_event_loop_it_is_alike(db: Database, conn: Connection) -> None:
