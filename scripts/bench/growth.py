@@ -43,12 +43,13 @@ def main() -> None:
         print(json.dumps(fill(given.one)))
         return
     found: dict[str, Any] = {"dimensions": DIMENSIONS, "machine": machine(), "sizes": {}}
+    sizes = (1_000, 10_000) if given.quick else SIZES
     with server() as url:
-        for rows in (1_000, 10_000) if given.quick else SIZES:
+        for rows in sizes:
             make_table(url, make_texts(rows, words=8), DIMENSIONS, name=f"rows_{rows}", index=False, vectors=False)
         # Sizes take turns, so that a neighbour's load hits all alike.
         for _ in range(3):
-            for rows in (1_000, 10_000) if given.quick else SIZES:
+            for rows in sizes:
                 found["sizes"].setdefault(rows, []).append(measure(url, rows))
     found["load_average_after"] = os.getloadavg()
     if not given.quick:

