@@ -32,5 +32,7 @@ def embed_queries(
     embedded = embed_once(file, texts, load_embedder(model).embed_queries, model.dimensions, on_progress)
     if bad := validate_vectors(embedded.vectors, model):
         place, reason = next(iter(bad.items()))
-        raise InvalidVectorError(f"query {texts[place]!r} has no usable vector: {reason}")
+        raise InvalidVectorError(
+            f"query {place + 1}, of {len(texts[place]):,} characters, has no usable vector: {reason}"
+        )
     return embedded
