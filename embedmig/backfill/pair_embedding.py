@@ -14,7 +14,7 @@ from embedmig.backfill.vector_cache import VectorCache
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.rates import SharedRateLimiter
 from embedmig.db import Database
-from embedmig.embedders import Fingerprint, LoadedEmbedder, check_fingerprint, load_embedder, validate_vectors
+from embedmig.embedders import Embedder, Fingerprint, LoadedEmbedder, check_fingerprint, load_embedder, validate_vectors
 from embedmig.errors import InvalidVectorError
 from embedmig.types import Floats, Model
 
@@ -36,11 +36,9 @@ class TextsForecast:
 
 
 @contextmanager
-def open_model(db: Database, model: Model) -> Iterator[SlotEmbedder]:
-    """The model at work. Raises RefusedError when it is gone, FingerprintError when it is no longer the one that was
-    registered."""
-    with db.connect() as conn:
-        stored = get_fingerprint(conn, model)
+def within_limits(db: Database, model: Model) -> Iterator[Embedder]:
+    """The model, kept to the limits that all processes share. Whether it is still the one that was registered is the
+    caller's to know. Raises RefusedError when it is gone."""
     embedder = load_embedder(model)
     with ExitStack() as opened:
         if isinstance(embedder, LoadedEmbedder):
@@ -49,6 +47,16 @@ def open_model(db: Database, model: Model) -> Iterator[SlotEmbedder]:
             if ours is not embedder:
                 opened.enter_context(limiter)
                 embedder = ours
+        yield embedder
+
+
+@contextmanager
+def open_model(db: Database, model: Model) -> Iterator[SlotEmbedder]:
+    """The model at work. Raises RefusedError when it is gone, FingerprintError when it is no longer the one that was
+    registered."""
+    with db.connect() as conn:
+        stored = get_fingerprint(conn, model)
+    with within_limits(db, model) as embedder:
         if stored is not None:
             check_fingerprint(model, Fingerprint.from_bytes(stored), embedder)
         yield SlotEmbedder(
@@ -56,14 +64,14 @@ def open_model(db: Database, model: Model) -> Iterator[SlotEmbedder]:
         )
 
 
-def forecast_texts(work: SlotEmbedder, texts: Sequence[str]) -> TextsForecast:
+def forecast_texts(model: Model, embedder: Embedder, texts: Sequence[str]) -> TextsForecast:
     """Counts the tokens of up to 400 of ``texts``, what the model cuts off left out."""
     step = max(1, len(texts) // _TEXTS_COUNTED)
-    some, limit = list(texts[::step]), work.embedder.max_tokens
-    counts = work.embedder.count_tokens(some) if some else []
+    some, limit = list(texts[::step])[:_TEXTS_COUNTED], embedder.max_tokens
+    counts = embedder.count_tokens(some) if some else []
     taken = [count if limit is None else min(count, limit) for count in counts]
     tokens = round(sum(taken) / len(taken) * len(texts)) if taken else 0
-    price = work.model.price_per_million_tokens
+    price = model.price_per_million_tokens
     return TextsForecast(texts=len(texts), tokens=tokens, cost=None if price is None else tokens * price / 1e6)
 
 

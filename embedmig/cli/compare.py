@@ -81,10 +81,10 @@ def compare(
 
 def _describe_plan(needed: "Sequence[Needed]") -> str:
     parts = [
-        f"{one.model} is asked for {one.texts:,} texts, about {one.tokens:,} tokens"
-        + ("" if one.cost is None else f", {one.cost:.4f} in its price's currency")
+        f"{one.model} is asked for {one.forecast.texts:,} texts, about {one.forecast.tokens:,} tokens"
+        + ("" if one.forecast.cost is None else f", {one.forecast.cost:.4f} in its price's currency")
         for one in needed
-        if one.texts
+        if one.forecast.texts
     ]
     return "; ".join(parts) or "all vectors are kept from earlier runs"
 
@@ -93,26 +93,17 @@ def _render(report: "CandidatesReport") -> "RenderableType":
     from rich.console import Group
     from rich.markup import escape
 
-    queries = report.queries
-    left_out = [
-        f"{count:,} {what}"
-        for count, what in (
-            (queries.repeated, "repeated"),
-            (queries.empty, "empty"),
-            (queries.unknown_judgments, "judgments of rows that are not there"),
-        )
-        if count
-    ]
+    from embedmig.cli.validation_page import describe_queries
+
     lines = [
         f"[bold]{escape(report.sentence)}[/]",
         *(f"  {escape(reason)}" for reason in report.reasons),
         "",
         escape(
             f"exact results over {report.rows:,} rows ({report.judged_rows:,} of them named by judgments);"
-            f" {queries.distinct:,} queries from {queries.origin}, {queries.judged:,} of them judged"
-            + (f"; left out: {', '.join(left_out)}" if left_out else "")
+            f" {describe_queries(report.queries)}"
         ),
-        *(escape(note) for note in report.notes),
+        *(escape(note) for note in (*report.notes, *report.queries.notes)),
         "",
     ]
     return Group(*lines, _models(report), "", _variants(report), f"{sum(report.seconds.values()):.1f} s")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from embedmig.validation.queries import QueryCounts
     from embedmig.validation.report import PipelineResult, ValidationReport
 
 
@@ -42,8 +43,8 @@ def render_report(report: "ValidationReport", worst: int) -> "RenderableType":
     return Group(*lines)
 
 
-def _what_was_asked(report: "ValidationReport") -> str:
-    queries, rows = report.queries, report.rows
+def describe_queries(queries: "QueryCounts") -> str:
+    """How many there were, where from, and what was left out."""
     left_out = [
         f"{count:,} {what}"
         for count, what in (
@@ -53,11 +54,16 @@ def _what_was_asked(report: "ValidationReport") -> str:
         )
         if count
     ]
+    told = f"{queries.distinct:,} queries from {queries.origin}, {queries.judged:,} of them judged"
+    return told + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+
+def _what_was_asked(report: "ValidationReport") -> str:
+    queries, rows = report.queries, report.rows
     lines = [
         f"{report.source.slot} ({report.source.model}) against {report.target.slot} ({report.target.model}),"
         f" exact, over {rows.judged:,} rows that both hold",
-        f"{queries.distinct:,} queries from {queries.origin}, {queries.judged:,} of them judged"
-        + (f"; left out: {', '.join(left_out)}" if left_out else ""),
+        describe_queries(queries),
         *queries.notes,
     ]
     if (looked := report.sequential) is not None:

@@ -168,8 +168,12 @@ def gather_material(
             reused=stored,
             kept=int(half.has_new.sum()) - stored,
             judged=len(half) - len(sample_keys),
-            documents=forecast_texts(work, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]),
-            queries=forecast_texts(work, [query.text for query in asked] or _cut(half, rows, seed)),
+            documents=forecast_texts(
+                work.model, work.embedder, [half.texts[row] for row in np.flatnonzero(~half.has_new).tolist()]
+            ),
+            queries=forecast_texts(
+                work.model, work.embedder, [query.text for query in asked] or _cut(half, rows, seed)
+            ),
         )
         if on_plan is not None:
             on_plan(plan)

@@ -75,7 +75,7 @@ def compare(
             total = len(asked) + (0 if stored is not None else len(rows.texts))
             with run.step(f"embed by {model.key}", total):
                 tried.append(
-                    embed_candidate(conn, model, rows.texts, asked, folder, stored=stored, on_progress=run.advance)
+                    embed_candidate(db, model, rows.texts, asked, folder, stored=stored, on_progress=run.advance)
                 )
     with run.step("search"):
         return weigh_candidates(

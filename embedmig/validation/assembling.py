@@ -14,11 +14,10 @@ from embedmig.validation.inference import ONE_LOOK, Inference
 from embedmig.validation.intervals import Estimate
 from embedmig.validation.options import Options
 from embedmig.validation.pair import Pair
-from embedmig.validation.queries import QuerySet
+from embedmig.validation.queries import QuerySet, count_queries
 from embedmig.validation.report import (
     CutoffAdvice,
     PipelineResult,
-    QueryCounts,
     RowCounts,
     Sequential,
     Side,
@@ -51,7 +50,7 @@ def assemble_report(material: Material, options: Options, settings: Settings) ->
     """Measures, verdict and all that people look at. Raises UsageError when ir_measures is needed and missing."""
     judged, pair, confidence = material.answers.judged, material.pair, settings.confidence
     weighed = weigh(judged, material.answers.counts.judged, options, settings, material.inference, material.deciding)
-    queries = _count_queries(material)
+    queries = count_queries(material.query_set, judged.judgments, material.answers.unknown_judgments)
     hits = [
         analysis.hits_of(rankings, judged, slot.model.distance)
         for rankings, slot in zip((judged.source, judged.target), pair.slots, strict=True)
@@ -103,20 +102,6 @@ def _side(slot: Slot, hits: Hits, index: IndexCheck | None, embed_ms: float | No
         band=describe_band(hits),
         index=index,
         embed_ms=embed_ms,
-    )
-
-
-def _count_queries(material: Material) -> QueryCounts:
-    query_set, judged = material.query_set, material.answers.judged
-    return QueryCounts(
-        origin=query_set.origin,
-        given=query_set.given,
-        distinct=len(query_set.queries),
-        repeated=query_set.repeated,
-        empty=query_set.empty,
-        judged=sum(any(grade > 0 for grade in grades.values()) for grades in judged.judgments),
-        unknown_judgments=material.answers.unknown_judgments,
-        notes=query_set.notes,
     )
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from embedmig.backfill.pair_embedding import TextsForecast, forecast_texts, within_limits
 from embedmig.catalog.models import get_fingerprint
-from embedmig.db import Connection
+from embedmig.db import Connection, Database
 from embedmig.embedders import Embedder, load_embedder, validate_vectors
 from embedmig.errors import InvalidVectorError
-from embedmig.search.embedding import check_model
 from embedmig.types import Floats, Model, ModelState
 from embedmig.validation.kept_vectors import VectorFile, embed_once, list_missing, vector_file
 from embedmig.validation.query_vectors import embed_queries
 
-_TEXTS_COUNTED = 400
 _QUERIES_TIMED = 20
 
 Progress = Callable[[int], None]
@@ -37,11 +36,8 @@ class Needed:
     """What a candidate is still to be asked for, before it is."""
 
     model: str
-    texts: int
-    """Rows and queries that no earlier run embedded."""
-    tokens: int
-    cost: float | None
-    """In the price's currency; None without a price."""
+    forecast: TextsForecast
+    """Of rows and queries that no earlier run embedded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +65,11 @@ def foresee(conn: Connection, model: Model, documents: Sequence[str], queries: S
         *list_missing(vector_file(folder, model, fingerprint, "documents"), documents),
         *list_missing(vector_file(folder, model, fingerprint, "queries"), queries),
     ]
-    tokens = round((_tokens_a_text(load_embedder(model), missing) or 0.0) * len(missing))
-    price = model.price_per_million_tokens
-    return Needed(
-        model=model.key, texts=len(missing), tokens=tokens, cost=None if price is None else tokens * price / 1e6
-    )
+    return Needed(model=model.key, forecast=forecast_texts(model, load_embedder(model), missing))
 
 
 def embed_candidate(
-    conn: Connection,
+    db: Database,
     model: Model,
     documents: Sequence[str],
     queries: Sequence[str],
@@ -95,23 +87,25 @@ def embed_candidate(
         return CandidateVectors(
             model=model, documents=stored, queries=None, asked=0, reused=0, latency=None, tokens_a_row=None
         )
-    fingerprint = get_fingerprint(conn, model)
-    check_model(model, fingerprint)
-    embedder, asked, reused = load_embedder(model), 0, 0
+    with db.connect() as conn:
+        fingerprint = get_fingerprint(conn, model)
+        of_queries = embed_queries(conn, model, queries, on_progress, cache_dir=folder)
+    asked, reused = of_queries.asked, of_queries.reused
     if stored is None:
         file = vector_file(folder, model, fingerprint, "documents")
-        embedded = embed_once(file, documents, embedder.embed_documents, model.dimensions, on_progress)
+        with within_limits(db, model) as limited:
+            embedded = embed_once(file, documents, limited.embed_documents, model.dimensions, on_progress)
         _require_usable(embedded.vectors, documents, model)
-        stored, asked, reused = embedded.vectors, embedded.asked, embedded.reused
-    of_queries = embed_queries(conn, model, queries, on_progress, cache_dir=folder)
+        stored, asked, reused = embedded.vectors, asked + embedded.asked, reused + embedded.reused
+    embedder = load_embedder(model)
     return CandidateVectors(
         model=model,
         documents=stored,
         queries=of_queries.vectors,
-        asked=asked + of_queries.asked,
-        reused=reused + of_queries.reused,
+        asked=asked,
+        reused=reused,
         latency=_latency(vector_file(folder, model, fingerprint, "queries"), embedder, queries),
-        tokens_a_row=_tokens_a_text(embedder, documents),
+        tokens_a_row=forecast_texts(model, embedder, documents).tokens / len(documents) if documents else None,
     )
 
 
@@ -142,12 +136,3 @@ def _latency(file: VectorFile | None, embedder: Embedder, queries: Sequence[str]
     if kept is not None and kept.parent.is_dir():
         kept.write_text(json.dumps(asdict(latency)), encoding="utf-8")
     return latency
-
-
-def _tokens_a_text(embedder: Embedder, texts: Sequence[str]) -> float | None:
-    some = list(texts[:: max(1, len(texts) // _TEXTS_COUNTED)])[:_TEXTS_COUNTED]
-    if not some:
-        return None
-    limit = embedder.max_tokens
-    counts = embedder.count_tokens(some)
-    return float(np.mean([count if limit is None else min(count, limit) for count in counts]))

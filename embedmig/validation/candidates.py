@@ -13,7 +13,7 @@ from embedmig.validation.analysis import SHOWN, item_of
 from embedmig.validation.candidate_vectors import CandidateVectors, Latency
 from embedmig.validation.intervals import Estimate, estimate_mean
 from embedmig.validation.quality import DECIDING, score_rankings
-from embedmig.validation.queries import QuerySet
+from embedmig.validation.queries import QueryCounts, QuerySet, count_queries
 from embedmig.validation.running_top_k import Ranking
 from embedmig.validation.trial_rows import TrialRows
 from embedmig.validation.variants import MILLION, Variant, list_variants, rank_by
@@ -82,19 +82,6 @@ class CandidateResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The queries."""
-
-    origin: str
-    given: int
-    distinct: int
-    repeated: int
-    empty: int
-    judged: int
-    unknown_judgments: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class CandidatesReport:
     """What ``compare`` gives."""
 
@@ -105,7 +92,7 @@ class CandidatesReport:
     """The sample."""
     judged_rows: int
     """How many of them are there because a judgment names them."""
-    queries: Asked
+    queries: QueryCounts
     sentence: str
     reasons: tuple[str, ...]
     candidates: tuple[CandidateResult, ...]
@@ -148,26 +135,17 @@ def weigh_candidates(
     results = tuple(_describe(one, slot, scored[one.model.key], today, estimate) for one in candidates)
     trusts_reranking = len(rows.keys) >= _FEWEST_TO_TRUST_RERANKING
     sentence, reasons = _conclude(results, scored, margin, estimate, trusts_reranking=trusts_reranking)
-    judged = sum(any(grade > 0 for grade in (query.relevant or {}).values()) for query in rows.queries)
     return CandidatesReport(
         collection=collection,
         today=slot.model.key,
         rows=len(rows.keys),
         judged_rows=rows.judged_rows,
-        queries=Asked(
-            origin=query_set.origin,
-            given=query_set.given,
-            distinct=len(query_set.queries),
-            repeated=query_set.repeated,
-            empty=query_set.empty,
-            judged=judged,
-            unknown_judgments=rows.unknown_judgments,
-        ),
+        queries=count_queries(query_set, (query.relevant or {} for query in rows.queries), rows.unknown_judgments),
         sentence=sentence,
         reasons=reasons,
         candidates=results,
         confidence=confidence,
-        notes=(_SAMPLE_NOTE, *(() if trusts_reranking else (_RERANK_NOTE,)), *query_set.notes),
+        notes=(_SAMPLE_NOTE, *(() if trusts_reranking else (_RERANK_NOTE,))),
         seconds=seconds,
     )
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from embedmig.errors import UsageError
 from embedmig.types import Key
@@ -40,6 +41,36 @@ class QuerySet:
     def judged(self) -> int:
         """How many have judgments."""
         return sum(query.relevant is not None for query in self.queries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryCounts:
+    """What was asked."""
+
+    origin: str
+    given: int
+    distinct: int
+    repeated: int
+    empty: int
+    judged: int
+    """Distinct queries with at least one relevant row among those judged."""
+    unknown_judgments: int
+    """Judgments of rows that are not there: left out."""
+    notes: tuple[str, ...]
+
+
+def count_queries(query_set: QuerySet, judgments: Iterable[Mapping[Any, int]], unknown_judgments: int) -> QueryCounts:
+    """``judgments``: each query's, of rows that are there."""
+    return QueryCounts(
+        origin=query_set.origin,
+        given=query_set.given,
+        distinct=len(query_set.queries),
+        repeated=query_set.repeated,
+        empty=query_set.empty,
+        judged=sum(any(grade > 0 for grade in grades.values()) for grades in judgments),
+        unknown_judgments=unknown_judgments,
+        notes=query_set.notes,
+    )
 
 
 def gather_queries(queries: Iterable[Query], origin: str, notes: Sequence[str] = ()) -> QuerySet:

@@ -11,6 +11,7 @@ from embedmig.validation.approximate import IndexCheck
 from embedmig.validation.cutoffs import Band, Cutoff
 from embedmig.validation.intervals import Estimate
 from embedmig.validation.quality import Quality
+from embedmig.validation.queries import QueryCounts
 from embedmig.validation.strata import Stratum
 from embedmig.validation.verdict import Thresholds, Verdict
 
@@ -32,22 +33,6 @@ class Side:
     """None where there is no index, or it was not asked."""
     embed_ms: float | None = None
     """What a query takes of embedding many at once; None where nobody knows: with rows as queries, a gone model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueryCounts:
-    """What was asked."""
-
-    origin: str
-    given: int
-    distinct: int
-    repeated: int
-    empty: int
-    judged: int
-    """Distinct queries with at least one relevant row among those judged."""
-    unknown_judgments: int
-    """Judgments of rows that are not there: left out."""
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,23 @@ def test_the_bill_is_counted_and_the_limits_are_kept(
     assert not any(text.startswith("Title") for text in server.texts_received()[before:])
 
 
+def test_candidates_that_are_compared_keep_to_the_limits_too(
+    db: Database, conn: Connection, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def count_booked() -> int:
+        row = conn.execute(
+            "SELECT count(*) AS n FROM embedmig.rate_limit WHERE requests_free_at > now() - interval '1 hour'"
+        ).fetchone()
+        return int(row["n"]) if row else 0
+
+    monkeypatch.setenv("EMBEDMIG_CACHE_DIR", str(tmp_path))
+    model = register(conn, server)
+    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    assert count_booked() == 0
+    assert commands.compare(db, "docs", ["api@1"], queries=["one", "two"], sample=100).rows == 100
+    assert count_booked() == 1
+
+
 def test_a_text_that_the_provider_refuses_is_left_out(
     db: Database, conn: Connection, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:

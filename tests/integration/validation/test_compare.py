@@ -131,9 +131,9 @@ def test_a_second_run_asks_no_model_and_says_so_beforehand(db: Database, docs: C
         db, "docs", ["priced@1"], queries=QUERIES, settings=settings, on_plan=lambda needed: told.append([*needed])
     )
     # old@1 has no fingerprint in this database: its queries are embedded each time.
-    assert [one.texts for one in told[0]] == [40, 160]
-    assert [one.texts for one in told[1]] == [40, 0]
-    assert told[0][1].cost == pytest.approx(told[0][1].tokens * 0.5 / 1e6)
+    assert [one.forecast.texts for one in told[0]] == [40, 160]
+    assert [one.forecast.texts for one in told[1]] == [40, 0]
+    assert told[0][1].forecast.cost == pytest.approx(told[0][1].forecast.tokens * 0.5 / 1e6)
     assert [(one.asked, one.reused) for one in first.candidates] == [(40, 0), (160, 0)]
     assert [(one.asked, one.reused) for one in second.candidates] == [(40, 0), (0, 160)]
     assert second.candidates[1].variants == first.candidates[1].variants
@@ -150,7 +150,8 @@ def test_a_run_that_was_cut_short_goes_on_where_it_stopped(db: Database, docs: C
     with pytest.raises(KeyboardInterrupt):
         compare(db, "docs", ["wide@1"], queries=QUERIES, settings=settings, on_progress=interrupt)
     report = compare(db, "docs", ["wide@1"], queries=QUERIES, settings=settings)
-    assert (report.candidates[1].asked, report.candidates[1].reused) == (96, 64)
+    # All 40 queries, and what was embedded of the rows.
+    assert (report.candidates[1].asked, report.candidates[1].reused) == (56, 104)
 
 
 def test_without_judgments_it_says_that_nobody_can_tell_which_is_better(
@@ -160,7 +161,7 @@ def test_without_judgments_it_says_that_nobody_can_tell_which_is_better(
     assert "nobody judged" in report.sentence
     assert _whole(report, "wide@1").quality == {}
     assert _whole(report, "wide@1").overlap is not None
-    assert any("proxy" in note for note in report.notes)
+    assert any("proxy" in note for note in report.queries.notes)
 
 
 def test_a_present_model_that_is_gone_is_shown_and_not_asked(
