@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,17 @@ class Model:
     state: ModelState = ModelState.AVAILABLE
     ends_on: date | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """``name@revision``."""
         return f"{self.name}@{self.revision}"
 
-    @property
+    @cached_property
+    def provider_options(self) -> str:
+        """The provider with the options as JSON: what embedders are told apart by, beside the model's id."""
+        return f"{self.provider} {json.dumps(dict(self.options), sort_keys=True, default=str)}"
+
+    @cached_property
     def id(self) -> int:
         """The int4 that stands beside every vector, hashed from what makes vectors comparable, so that
         staging and production agree."""
@@ -225,7 +231,8 @@ class Embedding:
         array = np.asarray(values, dtype=np.float32)
         if array.ndim != 1 or array.size == 0:
             raise InvalidVectorError(f"an embedding is one vector, this has shape {array.shape}")
-        if not np.isfinite(array).all() or not array.any():
+        # Finite and positive unless a value is NaN, infinite or beyond 1e19, or all are 0 or under 1e-23.
+        if not 0 < array.dot(array) < np.inf and not (np.isfinite(array).all() and array.any()):
             raise InvalidVectorError(f"the embedding by {model} has NaN, infinity or only zeros")
         self.values: Floats = array
         self.model = model

@@ -143,8 +143,11 @@ def _register(conn: psycopg.BaseConnection[Any], vector: TypeInfo | None, halfve
     from pgvector.psycopg.halfvec import register_halfvec_info
     from pgvector.psycopg.vector import register_vector_info
 
+    from embedmig.db.vectors import register_float_dumper
+
     if vector is not None:
         register_vector_info(conn, vector)
+        register_float_dumper(conn, vector.oid)
     if halfvec is not None:
         register_halfvec_info(conn, halfvec)
 
@@ -175,10 +178,11 @@ class translated_errors:  # noqa: N801  (used as one uses a function of contextl
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, psycopg.Error):
-            raise _ours(error) from error
+            raise translate(error) from error
 
 
-def _ours(exc: psycopg.Error) -> EmbedmigError:
+def translate(exc: psycopg.Error) -> EmbedmigError:
+    """Ours for one of the driver's."""
     said = _primary(exc)
     if isinstance(exc, pg.InsufficientPrivilege):
         return PrivilegeError(f"{said}: embedmig doctor prints the GRANTs that are missing", sqlstate=exc.sqlstate)

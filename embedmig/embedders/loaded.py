@@ -27,6 +27,8 @@ class LoadedEmbedder:
         self.compute_type: str = embedder.compute_type
         self.concurrency: int = getattr(embedder, "concurrency", 1)
         """How many calls or requests at once keep it busy."""
+        self.is_checked = False
+        """Whether this process has seen that the model gives the vectors it was registered with."""
         self._embedder, self._name, self._normalised = embedder, name, normalised
 
     @property

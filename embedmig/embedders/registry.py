@@ -1,6 +1,5 @@
 """From a model's definition to an embedder: our providers, and those of the entry-point group."""
 
-import json
 import threading
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -23,7 +22,7 @@ _OURS: Mapping[str, EmbedderFactory] = {
 }
 _PARTS = ("dimensions", "max_tokens", "compute_type", "embed_documents", "embed_queries", "count_tokens")
 
-_loaded: dict[tuple[int, str, str], LoadedEmbedder] = {}
+_loaded: dict[tuple[int, str], LoadedEmbedder] = {}
 _loading = threading.Lock()
 
 
@@ -35,7 +34,7 @@ def load_embedder(model: Model) -> LoadedEmbedder:
     """
     if model.state is ModelState.GONE:
         raise RefusedError(f"model {model.key} is gone: nothing can be embedded with it any more")
-    place = (model.id, model.provider, json.dumps(dict(model.options), sort_keys=True, default=str))
+    place = (model.id, model.provider_options)
     if (embedder := _loaded.get(place)) is not None:
         return embedder
     with _loading:

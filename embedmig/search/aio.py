@@ -15,7 +15,7 @@ from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import AsyncLent, AsyncPool, open_async_pool
-from embedmig.search.embedding import check_model, embed_query, is_checked
+from embedmig.search.embedding import check_model, embed_query
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
 from embedmig.search.refreshing import refresh_rows
@@ -91,16 +91,16 @@ class AsyncSearcher(SearcherBase):
 
     async def _answer(self, request: SearchRequest) -> list[Hit]:
         began = perf_counter()
-        wide, refined = self._widened(request), False
+        wide, refined = request if self._refiner is None else self._widened(request), False
         search_plan = await self._plan(wide)
         for attempt in range(ATTEMPTS):
             planned = perf_counter()
             hits = await self._execute(search_plan, attempt)
             took_s = perf_counter() - planned
-            if hits and not refined:
+            if hits and not refined and self._refiner is not None:
                 hits, refined = await self._refine(search_plan, hits, attempt), True
             if hits is not None:
-                return self._answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
+                return self._answered(request, search_plan, hits, planned - began, took_s)
             began = perf_counter()
             search_plan = await self._plan(wide, search_plan.embedding)
         raise self._give_up()
@@ -116,12 +116,13 @@ class AsyncSearcher(SearcherBase):
             return await self._plan_on(fresh, request, embedded)
 
     async def _plan_on(self, view: View, request: SearchRequest, embedded: Embedding | None) -> SearchPlan:
-        choice = view.choose(request.routing_key)
-        embedding, asked = request.embedding or embedded, view.asked_model(choice.slot)
-        if request.text is not None and (embedding is None or embedding.model != asked.key):
-            embedding = await self._embed(asked, request.text)
+        choice, embedding = view.choose(request.routing_key), request.embedding or embedded
+        if request.text is not None:
+            asked = view.asked_model(choice.slot)
+            if embedding is None or embedding.model != asked.key:
+                embedding = await self._embed(asked, request.text)
         assert embedding is not None
-        adapter = view.adapter_for(choice.slot, embedding)
+        adapter = view.adapter_for(choice.slot, embedding) if view.serving.adapters else None
         return plan(embedding, view, choice, request, None if adapter is None else await self._open(adapter))
 
     async def _open(self, adapter: ServedAdapter) -> "StoredAdapter":
@@ -134,37 +135,38 @@ class AsyncSearcher(SearcherBase):
         return opened
 
     async def _embed(self, model: Model, text: str) -> Embedding:
-        if not await asyncio.to_thread(is_checked, model):
+        while (embedding := await asyncio.to_thread(embed_query, model, text)) is None:
             with translated_errors():
                 async with self._pool.connection() as conn:
                     found = await (await conn.execute(MODELS["find_fingerprint"], {"id": model.id})).fetchone()
             await asyncio.to_thread(check_model, model, None if found is None else found["fingerprint"])
         self._has_embedded()
-        return await asyncio.to_thread(embed_query, model, text)
+        return embedding
 
     async def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
-        with translated_errors():
-            async with AsyncLent(self._pool) as conn:
-                rows: list[tuple[Any, ...]] = []
-                gone: psycopg.Error | None = None
-                try:
-                    await conn.searching.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
-                    rows = await conn.searching.fetchall()
-                except GONE as error:
-                    gone = error
-                except psycopg.Error as error:
-                    if not self._may_reconnect(conn, error, attempt):
-                        raise
-                    await conn.close()
+        async with AsyncLent(self._pool) as conn:
+            rows: list[tuple[Any, ...]] = []
+            gone: psycopg.Error | None = None
+            try:
+                statement = search_plan.statement
+                await conn.searching.execute(
+                    statement.sql, search_plan.params, prepare=self._prepared, binary=statement.in_binary
+                )
+                rows = await conn.searching.fetchall()
+            except GONE as error:
+                gone = error
+            except psycopg.Error as error:
+                if not self._may_reconnect(conn, error, attempt):
+                    raise
+                await conn.close()
+                return None
+            # On the same connection: another one may lead to a standby that is farther behind.
+            if not rows:
+                present = self._adopt(await read_serving_async(conn, self.collection))
+                if present.epoch != search_plan.view.epoch:
                     return None
-                # On the same connection: another one may lead to a standby that is farther behind.
-                if (
-                    not rows
-                    and self._adopt(await read_serving_async(conn, self.collection)).epoch != search_plan.view.epoch
-                ):
-                    return None
-                if gone is not None:
-                    raise gone
+            if gone is not None:
+                raise gone
         return search_plan.hits(rows)
 
     async def _refine(self, search_plan: SearchPlan, hits: list[Hit], attempt: int) -> list[Hit] | None:

@@ -170,25 +170,25 @@ class SearcherBase:
 
     def _widened(self, request: SearchRequest) -> SearchRequest:
         """With as many candidates as are to be refined."""
-        if self._refiner is None or not self._view.serving.bridged or request.k >= self._refinement.top:
+        if not self._view.serving.bridged or request.k >= self._refinement.top:
             return request
         return request._replace(k=self._refinement.top)
 
     def _ask_to_refine(self, search_plan: SearchPlan, hits: Sequence[Hit]) -> "Future[bool] | None":
         """None where nothing is to be waited for; else it tells whether another look is worth it."""
-        if self._refiner is None:
-            return None
+        assert self._refiner is not None
         top, collection = hits[: self._refinement.top], search_plan.view.serving.collection
         return self._refiner.ask(collection, search_plan.slot, top, self._refinement.wait_s)
 
     def _answered(
-        self, request: SearchRequest, search_plan: SearchPlan, hits: list[Hit], *, embed_s: float, statement_s: float
+        self, request: SearchRequest, search_plan: SearchPlan, hits: list[Hit], embed_s: float, statement_s: float
     ) -> list[Hit]:
         """What is shown of what was found, noted."""
-        shown = hits[: request.k]
-        self._notes.answered(request, search_plan, shown, embed_s=embed_s, statement_s=statement_s)
-        if self._finder is not None:
-            self._finder.note(search_plan.view.serving.collection, search_plan.slot, shown)
+        shown, serving = hits[: request.k], search_plan.view.serving
+        may_be_bridged = bool(serving.bridged) and search_plan.choice.slot.id in serving.bridged
+        self._notes.answered(request, search_plan, shown, embed_s, statement_s, may_be_bridged=may_be_bridged)
+        if may_be_bridged and self._finder is not None:
+            self._finder.note(serving.collection, search_plan.slot, shown)
         return shown
 
     def _is_due(self) -> bool:

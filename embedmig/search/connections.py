@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from embedmig.db.connection import register_vector_types, register_vector_types_async
+from embedmig.db.connection import register_vector_types, register_vector_types_async, translate
 
 PUT_BACK_S = 60.0
 """How long connections may be kept at hand before the pool looks at them."""
@@ -143,7 +143,7 @@ class AsyncPool(AsyncConnectionPool[AsyncSearchConnection]):
 
 class Lent:
     """A connection for one statement, given back as it is: the pool's own block commits, and in autocommit there is
-    nothing to commit."""
+    nothing to commit. Raises ours for the driver's errors, those of the pool among them."""
 
     __slots__ = ("_conn", "_pool")
 
@@ -151,11 +151,16 @@ class Lent:
         self._pool = pool
 
     def __enter__(self) -> SearchConnection:
-        self._conn = self._pool.getconn()
+        try:
+            self._conn = self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
         return self._conn
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._pool.putconn(self._conn)
+        if isinstance(error, psycopg.Error):
+            raise translate(error) from error
 
 
 class AsyncLent:
@@ -167,11 +172,16 @@ class AsyncLent:
         self._pool = pool
 
     async def __aenter__(self) -> AsyncSearchConnection:
-        self._conn = await self._pool.getconn()
+        try:
+            self._conn = await self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
         return self._conn
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         await self._pool.putconn(self._conn)
+        if isinstance(error, psycopg.Error):
+            raise translate(error) from error
 
 
 def open_pool(options: dict[str, Any]) -> Pool:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +13,9 @@ from embedmig.search.routing import Choice
 
 MINUTES_KEPT = 24 * 60
 """What could not be written for a day is forgotten."""
+_NOTED_AT_MOST = 256
+"""To add up many at once takes a third of what each by itself does: between two searches everything is out of the
+processor's cache."""
 
 
 class ServedKey(NamedTuple):
@@ -60,41 +63,52 @@ class ServedCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[ServedKey, Served] = {}
+        self._noted: deque[tuple[float, Choice, int, float, float, bool, int, int]] = deque()
 
     def answered(
         self,
         choice: Choice,
         epoch: int,
-        *,
         embed_s: float,
         statement_s: float,
+        *,
         empty: bool,
         hits: int = 0,
         bridged_hits: int = 0,
     ) -> None:
         """A search that gave hits, or none. ``hits`` are counted while the slot may hold bridged rows."""
-        bucket, key = bucket_of(statement_s), _key(choice, epoch)
-        with self._lock:
-            count = self._counts.get(key) or self._counts.setdefault(key, Served())
-            count.requests += 1
-            count.empty += empty
-            count.embed_us += int(embed_s * 1e6)
-            count.hits += hits
-            count.bridged_hits += bridged_hits
-            count.latency[bucket] += 1
+        self._noted.append((time.monotonic(), choice, epoch, embed_s, statement_s, empty, hits, bridged_hits))
+        if len(self._noted) >= _NOTED_AT_MOST:
+            self._add_up()
 
     def failed(self, choice: Choice, epoch: int) -> None:
         """A search that the database or the model failed."""
+        key = _key(minute_now(), choice, epoch)
         with self._lock:
-            count = self._counts.setdefault(_key(choice, epoch), Served())
+            count = self._counts.setdefault(key, Served())
             count.requests += 1
             count.errors += 1
 
     def take(self) -> dict[ServedKey, Served]:
         """All that was counted; nothing is left."""
+        self._add_up()
         with self._lock:
             taken, self._counts = self._counts, {}
         return taken
+
+    def _add_up(self) -> None:
+        # Under the lock nobody else takes any; more may come meanwhile.
+        with self._lock:
+            while self._noted:
+                at_s, choice, epoch, embed_s, statement_s, empty, hits, bridged_hits = self._noted.popleft()
+                key = _key(_minute(at_s), choice, epoch)
+                count = self._counts.get(key) or self._counts.setdefault(key, Served())
+                count.requests += 1
+                count.empty += empty
+                count.embed_us += int(embed_s * 1e6)
+                count.hits += hits
+                count.bridged_hits += bridged_hits
+                count.latency[bucket_of(statement_s)] += 1
 
     def put_back(self, taken: dict[ServedKey, Served]) -> None:
         """What was taken and could not be written."""
@@ -111,7 +125,11 @@ class ServedCounts:
 
 def minute_now() -> int:
     """Of this process's monotonic clock."""
-    return int(time.monotonic() // 60)
+    return _minute(time.monotonic())
+
+
+def _minute(at_s: float) -> int:
+    return int(at_s // 60)
 
 
 def minutes_ago_s(minute: int, now_s: float) -> float:
@@ -135,5 +153,5 @@ def _as_row(key: ServedKey, served: Served) -> dict[str, Any]:
     }
 
 
-def _key(choice: Choice, epoch: int) -> ServedKey:
-    return ServedKey(minute_now(), choice.slot.id, epoch, chosen_by(choice))
+def _key(minute: int, choice: Choice, epoch: int) -> ServedKey:
+    return ServedKey(minute, choice.slot.id, epoch, chosen_by(choice))

@@ -1,20 +1,13 @@
 """Texts to query vectors, by models that are what they were registered as."""
 
 import threading
-from weakref import WeakSet
 
 from embedmig.catalog.models import get_fingerprint
 from embedmig.db import Database
 from embedmig.embedders import Embedder, Fingerprint, check_fingerprint, load_embedder
 from embedmig.types import Embedding, Model
 
-_checked: "WeakSet[Embedder]" = WeakSet()
 _checking = threading.Lock()
-
-
-def is_checked(model: Model) -> bool:
-    """Whether this process has seen that the model gives the vectors it was registered with. Loads it."""
-    return load_embedder(model) in _checked
 
 
 def check_model(model: Model, stored: bytes | None) -> None:
@@ -24,22 +17,24 @@ def check_model(model: Model, stored: bytes | None) -> None:
     """
     embedder = load_embedder(model)
     with _checking:
-        if embedder in _checked:
+        if embedder.is_checked:
             return
         if stored is not None:
             check_fingerprint(model, Fingerprint.from_bytes(stored), embedder)
-        _checked.add(embedder)
+        embedder.is_checked = True
 
 
 def load_checked(url: str, model: Model) -> Embedder:
     """The model, compared with its fingerprint; that is read on a connection of its own. Raises as check_model does."""
-    if not is_checked(model):
+    if not load_embedder(model).is_checked:
         with Database(url).connect() as conn:
             stored = get_fingerprint(conn, model)
         check_model(model, stored)
     return load_embedder(model)
 
 
-def embed_query(model: Model, text: str) -> Embedding:
-    """The text with the model's query prompt. Raises ProviderError, InvalidVectorError."""
-    return Embedding(load_embedder(model).embed_queries([text])[0], model=model.key)
+def embed_query(model: Model, text: str) -> Embedding | None:
+    """The text with the model's query prompt; None as long as this process has not compared the model with its
+    fingerprint. Loads it. Raises what load_embedder raises, ProviderError, InvalidVectorError."""
+    embedder = load_embedder(model)
+    return Embedding(embedder.embed_queries([text])[0], model=model.key) if embedder.is_checked else None

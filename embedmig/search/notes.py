@@ -25,19 +25,20 @@ class Notes:
         self.reporter = Reporter(url, collection, books, None if shadow is None else shadow.after_flush)
 
     def answered(
-        self, request: SearchRequest, plan: SearchPlan, hits: list[Hit], *, embed_s: float, statement_s: float
+        self,
+        request: SearchRequest,
+        plan: SearchPlan,
+        hits: list[Hit],
+        embed_s: float,
+        statement_s: float,
+        *,
+        may_be_bridged: bool,
     ) -> None:
-        """A search gave these hits."""
+        """A search gave these hits. ``may_be_bridged``: rows of its slot may have been mapped from the old model's."""
         if self._served is not None:
-            may_be_bridged = plan.slot.id in plan.view.serving.bridged
+            shown, bridged = (len(hits), sum(hit.bridged for hit in hits)) if may_be_bridged else (0, 0)
             self._served.answered(
-                plan.choice,
-                plan.view.epoch,
-                embed_s=embed_s,
-                statement_s=statement_s,
-                empty=not hits,
-                hits=len(hits) if may_be_bridged else 0,
-                bridged_hits=sum(hit.bridged for hit in hits) if may_be_bridged else 0,
+                plan.choice, plan.view.epoch, embed_s, statement_s, empty=not hits, hits=shown, bridged_hits=bridged
             )
         if self._shadows is not None:
             keys = tuple(hit.key for hit in hits[:OVERLAP_AT])

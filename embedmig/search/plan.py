@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embedmig.catalog.serving import ServedAdapter, Serving
 from embedmig.errors import ModelMismatchError, RefusedError, UsageError
 from embedmig.search.adapted import MappedQuery, map_query
-from embedmig.search.filters import Filter, compile_filter
+from embedmig.search.filters import compile_filter
 from embedmig.search.hits import NO_COLUMNS, Hit
 from embedmig.search.indexes import find_index
 from embedmig.search.request import SearchRequest
@@ -29,16 +30,26 @@ class View:
 
     serving: Serving
     pinned: tuple[Pin, Slot] | None
-    statements: dict[Shape, Statement] = field(default_factory=dict)
+    statements: dict[tuple[Any, ...], Statement] = field(default_factory=dict)
+    """By what makes a Shape: to make one takes longer than to look it up."""
 
-    @property
+    @cached_property
     def epoch(self) -> int:
         """The route's epoch in this reading."""
         return self.serving.route.epoch
 
+    @cached_property
+    def gate(self) -> Mapping[str, Any]:
+        """The parameters of the check that rides in the query."""
+        return {"embedmig_group": self.serving.collection.group, "embedmig_epoch": self.epoch}
+
+    @cached_property
+    def _without_key(self) -> Choice:
+        return choose_slot(self.serving, self.pinned, None)
+
     def choose(self, routing_key: str | None) -> Choice:
         """The slot that a request is answered from."""
-        return choose_slot(self.serving, self.pinned, routing_key)
+        return self._without_key if routing_key is None else choose_slot(self.serving, self.pinned, routing_key)
 
     def serving_key(self, routing_key: str | None) -> ServingKey:
         """What caches of answers to such a request carry. Its model is what queries are embedded with."""
@@ -185,7 +196,7 @@ def plan(
     target that was never filled.
     """
     serving, slot, pinned = view.serving, choice.slot, choice.pin is not None
-    mapped, served = None, view.adapter_for(slot, embedding)
+    mapped, served = None, None if opened is None else view.adapter_for(slot, embedding)
     if served is None or opened is None:
         require_model(embedding, slot, serving)
     else:
@@ -198,24 +209,22 @@ def plan(
     condition = None
     if request.where is not None:
         condition = compile_filter(request.where, request.params, serving.collection)
-    shape = Shape(
-        slot_id=slot.id,
-        pinned=pinned,
-        k=request.k,
-        filter=None if condition is None else condition.text,
-        columns=request.columns,
-        ef_search=request.ef_search,
-        exact=request.exact,
-    )
+    text, columns = None if condition is None else condition.text, request.columns
+    shape = slot.id, pinned, request.k, text, columns, request.ef_search, request.exact
+    params = {
+        "embedmig_query": embedding.values if mapped is None else mapped.values,
+        **({"embedmig_slot_id": slot.id} if pinned else view.gate),
+    }
+    # By place: by name this would take as long as all the rest here.
     return SearchPlan(
-        embedding=embedding,
-        view=view,
-        choice=choice,
-        statement=_statement(view, slot, shape),
-        params=_params(embedding if mapped is None else mapped, view, slot, condition, pinned=pinned),
-        columns=request.columns,
-        max_distance=find_cut_off(request.max_distance, serving, slot, mapped),
-        mapped=mapped,
+        embedding,
+        view,
+        choice,
+        view.statements.get(shape) or _write_statement(view, slot, shape),
+        params if condition is None else {**condition.params, **params},
+        columns,
+        None if request.max_distance is None else find_cut_off(request.max_distance, serving, slot, mapped),
+        mapped,
     )
 
 
@@ -235,15 +244,13 @@ def require_model(embedding: Embedding, slot: Slot, serving: Serving) -> None:
 
 
 def find_cut_off(
-    asked: float | Mapping[str, float] | None, serving: Serving, slot: Slot, mapped: MappedQuery | None = None
+    asked: float | Mapping[str, float], serving: Serving, slot: Slot, mapped: MappedQuery | None = None
 ) -> float | None:
     """The largest distance that this slot's hits may have; None: any.
 
     Raises UsageError for one number while two slots live, for a name that no slot of this collection has or had, and
     for a query that an adapter mapped: its distances do not compare with native ones.
     """
-    if asked is None:
-        return None
     if mapped is not None and (not isinstance(asked, Mapping) or slot.name in asked):
         raise UsageError(
             f"max_distance for slot {slot.name}, which is asked through adapter {mapped.adapter}: distances after a map"
@@ -264,24 +271,9 @@ def find_cut_off(
     return None if slot.name not in asked else float(asked[slot.name])
 
 
-def _statement(view: View, slot: Slot, shape: Shape) -> Statement:
-    """Written once a shape and reading of the catalog: writing it takes longer than planning with it."""
-    found = view.statements.get(shape)
-    if found is None:
-        if len(view.statements) >= _STATEMENTS_KEPT:
-            view.statements.clear()
-        found = view.statements[shape] = compose(view.serving, slot, shape)
-    return found
-
-
-def _params(
-    query: Embedding | MappedQuery, view: View, slot: Slot, condition: Filter | None, *, pinned: bool
-) -> dict[str, Any]:
-    params: dict[str, Any] = {} if condition is None else dict(condition.params)
-    params["embedmig_query"] = query.values
-    if pinned:
-        params["embedmig_slot_id"] = slot.id
-    else:
-        params["embedmig_group"] = view.serving.collection.group
-        params["embedmig_epoch"] = view.epoch
-    return params
+def _write_statement(view: View, slot: Slot, shape: tuple[Any, ...]) -> Statement:
+    """Once a shape and reading of the catalog: writing it takes longer than planning with it."""
+    if len(view.statements) >= _STATEMENTS_KEPT:
+        view.statements.clear()
+    written = view.statements[shape] = compose(view.serving, slot, Shape(*shape))
+    return written

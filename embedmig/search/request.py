@@ -68,19 +68,19 @@ def make_request(
         raise UsageError(f"columns is a list of names: columns=[{columns!r}]")
     if where is None and params is not None:
         raise UsageError("params without where: there is no condition that they belong to")
-    routing_key = require_routing_key(routing_key)
+    # By place: by name it would take as long as all the checks.
     return SearchRequest(
-        text=text,
-        embedding=embedding,
-        k=_require_whole("k", k, 1, 100_000),
-        routing_key=text if routing_key is None else routing_key,
-        where=where,
-        params=params,
-        columns=tuple(columns),
-        max_distance=max_distance,
-        ef_search=None if ef_search is None else _require_whole("ef_search", ef_search, 1, 1000),
-        exact=exact,
-        label=_require_label(label),
+        text,
+        embedding,
+        _require_whole("k", k, 1, 100_000),
+        text if routing_key is None else require_routing_key(routing_key),
+        where,
+        params,
+        tuple(columns),
+        max_distance,
+        None if ef_search is None else _require_whole("ef_search", ef_search, 1, 1000),
+        exact,
+        None if label is None else _require_label(label),
     )
 
 
@@ -95,8 +95,8 @@ def require_text(query: object) -> str:
     raise UsageError(f"a query is text or an Embedding, not {type(query).__name__}")
 
 
-def _require_label(label: object) -> str | None:
-    if label is None or isinstance(label, str):
+def _require_label(label: object) -> str:
+    if isinstance(label, str):
         return label
     raise UsageError(f"a label is text, such as 'autocomplete', not {type(label).__name__}")
 

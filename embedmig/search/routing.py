@@ -94,14 +94,14 @@ def choose_slot(serving: Serving, pinned: tuple[Pin, Slot] | None, routing_key: 
     """The slot for a request. Without a key, the source serves below a share of 100 and the target at 100, so that
     a caller who embeds for himself knows which model to take."""
     if pinned is not None:
-        return Choice(slot=pinned[1], pin=pinned[0], bucket=None)
+        return Choice(pinned[1], pinned[0], None)
     target, share_bp = serving.target, serving.route.share_bp
     if target is None:
-        return Choice(slot=serving.source, pin=None, bucket=None)
+        return Choice(serving.source, None, None)
     if routing_key is None:
-        return Choice(slot=target if share_bp >= BUCKETS else serving.source, pin=None, bucket=None)
+        return Choice(target if share_bp >= BUCKETS else serving.source, None, None)
     bucket = routing_bucket(routing_key)
-    return Choice(slot=target if bucket < share_bp else serving.source, pin=None, bucket=bucket)
+    return Choice(target if bucket < share_bp else serving.source, None, bucket)
 
 
 def explain_choice(serving: Serving, choice: Choice) -> str:

@@ -16,7 +16,7 @@ from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
 from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
 from embedmig.search.connections import Lent, Pool, open_pool
-from embedmig.search.embedding import check_model, embed_query, is_checked
+from embedmig.search.embedding import check_model, embed_query
 from embedmig.search.hits import Hit
 from embedmig.search.plan import Explanation, SearchPlan, View, plan
 from embedmig.search.refreshing import refresh_rows
@@ -98,16 +98,16 @@ class Searcher(SearcherBase):
 
     def _answer(self, request: SearchRequest) -> list[Hit]:
         began = perf_counter()
-        wide, refined = self._widened(request), False
+        wide, refined = request if self._refiner is None else self._widened(request), False
         search_plan = self._plan(wide)
         for attempt in range(ATTEMPTS):
             planned = perf_counter()
             hits = self._execute(search_plan, attempt)
             took_s = perf_counter() - planned
-            if hits and not refined:
+            if hits and not refined and self._refiner is not None:
                 hits, refined = self._refine(search_plan, hits, attempt), True
             if hits is not None:
-                return self._answered(request, search_plan, hits, embed_s=planned - began, statement_s=took_s)
+                return self._answered(request, search_plan, hits, planned - began, took_s)
             began = perf_counter()
             search_plan = self._plan(wide, search_plan.embedding)
         raise self._give_up()
@@ -124,12 +124,13 @@ class Searcher(SearcherBase):
             return self._plan_on(fresh, request, embedded)
 
     def _plan_on(self, view: View, request: SearchRequest, embedded: Embedding | None) -> SearchPlan:
-        choice = view.choose(request.routing_key)
-        embedding, asked = request.embedding or embedded, view.asked_model(choice.slot)
-        if request.text is not None and (embedding is None or embedding.model != asked.key):
-            embedding = self._embed(asked, request.text)
+        choice, embedding = view.choose(request.routing_key), request.embedding or embedded
+        if request.text is not None:
+            asked = view.asked_model(choice.slot)
+            if embedding is None or embedding.model != asked.key:
+                embedding = self._embed(asked, request.text)
         assert embedding is not None
-        adapter = view.adapter_for(choice.slot, embedding)
+        adapter = view.adapter_for(choice.slot, embedding) if view.serving.adapters else None
         return plan(embedding, view, choice, request, None if adapter is None else self._open(adapter))
 
     def _open(self, adapter: ServedAdapter) -> "StoredAdapter":
@@ -141,20 +142,23 @@ class Searcher(SearcherBase):
         return opened
 
     def _embed(self, model: Model, text: str) -> Embedding:
-        if not is_checked(model):
+        while (embedding := embed_query(model, text)) is None:
             with translated_errors(), self._pool.connection() as conn:
                 stored = get_fingerprint(conn, model)
             check_model(model, stored)
         self._has_embedded()
-        return embed_query(model, text)
+        return embedding
 
     def _execute(self, search_plan: SearchPlan, attempt: int) -> list[Hit] | None:
         """The hits; None when the catalog or the connection is another than it was planned for."""
-        with translated_errors(), Lent(self._pool) as conn:
+        with Lent(self._pool) as conn:
             rows: list[tuple[Any, ...]] = []
             gone: psycopg.Error | None = None
             try:
-                conn.searching.execute(search_plan.sql, search_plan.params, prepare=self._prepared)
+                statement = search_plan.statement
+                conn.searching.execute(
+                    statement.sql, search_plan.params, prepare=self._prepared, binary=statement.in_binary
+                )
                 rows = conn.searching.fetchall()
             except GONE as error:
                 gone = error

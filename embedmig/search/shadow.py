@@ -21,7 +21,7 @@ from embedmig.db.connection import register_vector_types
 from embedmig.errors import ProviderError
 from embedmig.search.adapted import OpenAdapters
 from embedmig.search.counting import minute_now
-from embedmig.search.embedding import check_model, embed_query, is_checked
+from embedmig.search.embedding import check_model, embed_query
 from embedmig.search.indexes import find_index
 from embedmig.search.plan import View, plan
 from embedmig.search.request import SearchRequest
@@ -182,9 +182,9 @@ class _Asking:
         return opened
 
     def _embed(self, model: Model, text: str) -> Embedding:
-        if not is_checked(model):
+        while (embedding := embed_query(model, text)) is None:
             check_model(model, get_fingerprint(self._connection(), model))
-        return embed_query(model, text)
+        return embedding
 
     def _execute(self, view: View, statement: bytes, params: Any) -> tuple[list[Any], float]:
         """The rows, and the time they took. Epoch and rows come from one snapshot."""

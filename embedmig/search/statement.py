@@ -16,6 +16,8 @@ DEFAULT_EF_SEARCH = 40
 """pgvector's own."""
 RERANKED_PER_HIT = 10
 RERANKED_AT_LEAST = 100
+_SAME_IN_BINARY = {"smallint", "integer", "bigint", "uuid", "text"}
+"""The driver gives the same values of these types in binary as in text."""
 
 
 class Shape(NamedTuple):
@@ -42,6 +44,8 @@ class Statement:
     key_width: int
     made_by: tuple[str, str]
     """What made a row's vector: the model, or the bridge to it."""
+    in_binary: bool
+    """Whether its rows are asked for in binary: quicker at both ends. Not where a type may have no binary form here."""
 
 
 def compose(serving: Serving, slot: Slot, shape: Shape) -> Statement:
@@ -67,6 +71,7 @@ def compose(serving: Serving, slot: Slot, shape: Shape) -> Statement:
         index=None if comparison.index is None else comparison.index.name,
         key_width=len(serving.collection.key),
         made_by=(slot.model.key, f"{serving.source.model.key}->{slot.model.key}"),
+        in_binary=not shape.columns and all(column.type in _SAME_IN_BINARY for column in serving.collection.key),
     )
 
 

@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 import psycopg
 from ground import server
+from pgvector.psycopg import register_vector, register_vector_async
 from psycopg.rows import tuple_row
 
 from embedmig import AsyncSearcher, Embedding, Searcher, ShadowOptions
 from embedmig.catalog import collections, models, routes, slots
 from embedmig.catalog.install import install
-from embedmig.db import Database, register_vector_types
-from embedmig.db.connection import register_vector_types_async
+from embedmig.db import Database
 from embedmig.embedders import load_embedder
 from embedmig.schema.expanding import expand
 from embedmig.schema.indexes import build_index
@@ -163,7 +163,7 @@ def unchecked(statement: str) -> str:
 
 def sender(conn: psycopg.Connection[Any], text: str, params: dict[str, Any]) -> Callable[[Floats], Any]:
     """Sends the statement as psycopg does it best: one cursor, prepared, vectors in binary."""
-    register_vector_types(conn)
+    register_vector(conn)
     cursor = conn.cursor(row_factory=tuple_row)
     statement: Any = text.encode()
 
@@ -220,7 +220,7 @@ async def compare_clients(url: str, queries: Floats, each: int, best_of: int) ->
         statement: Any = unchecked((await searcher.explain(embeddings[0])).sql).encode()
         cursors = []
         for conn in bare:
-            await register_vector_types_async(conn)
+            await register_vector_async(conn)
             cursors.append(conn.cursor(row_factory=tuple_row))
 
         async def ask_bare(client: int, number: int) -> None:
