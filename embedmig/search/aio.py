@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import psycopg
@@ -13,7 +13,7 @@ from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import ServedAdapter, read_serving_async
 from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
-from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
+from embedmig.search.base import ATTEMPTS, FAILURES, GONE, READ_AGAIN_S, ConnectOptions, SearcherBase
 from embedmig.search.connections import AsyncLent, AsyncPool, open_async_pool
 from embedmig.search.embedding import check_model, embed_query
 from embedmig.search.hits import Hit
@@ -47,10 +47,12 @@ class AsyncSearcher(SearcherBase):
     async def search(self, query: str | Embedding, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
         """As ``Searcher.search``."""
         request = make_request(query, k, **options)
-        if self._is_due():
+        began = monotonic()
+        if began >= self._due_s:
             await self._keep_up()
+            began = monotonic()
         try:
-            return await self._answer(request)
+            return await self._answer(request, began)
         except FAILURES as error:
             self._failed(request, error)
             raise
@@ -89,19 +91,18 @@ class AsyncSearcher(SearcherBase):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(self, request: SearchRequest) -> list[Hit]:
-        began = perf_counter()
+    async def _answer(self, request: SearchRequest, began: float) -> list[Hit]:
         wide, refined = request if self._refiner is None else self._widened(request), False
         search_plan = await self._plan(wide)
         for attempt in range(ATTEMPTS):
-            planned = perf_counter()
+            planned = monotonic()
             hits = await self._execute(search_plan, attempt)
-            took_s = perf_counter() - planned
+            took_s = monotonic() - planned
             if hits and not refined and self._refiner is not None:
                 hits, refined = await self._refine(search_plan, hits, attempt), True
             if hits is not None:
                 return self._answered(request, search_plan, hits, planned - began, took_s)
-            began = perf_counter()
+            began = monotonic()
             search_plan = await self._plan(wide, search_plan.embedding)
         raise self._give_up()
 
@@ -185,6 +186,8 @@ class AsyncSearcher(SearcherBase):
                 return self._adopt(await read_serving_async(conn, self.collection))
 
     async def _keep_up(self) -> None:
+        # First, so that one caller does it and not all who come meanwhile.
+        self._due_s = monotonic() + READ_AGAIN_S
         await self._look_again()
         if (report := self._pin_report()) is None:
             return

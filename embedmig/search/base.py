@@ -191,14 +191,6 @@ class SearcherBase:
             self._finder.note(serving.collection, search_plan.slot, shown)
         return shown
 
-    def _is_due(self) -> bool:
-        """True once a minute, for one caller."""
-        now = time.monotonic()
-        if now < self._due_s:
-            return False
-        self._due_s = now + READ_AGAIN_S
-        return True
-
     def _pin_report(self) -> dict[str, Any] | None:
         """The values of ``report_pin``; None when nothing pins this process."""
         view = self._view

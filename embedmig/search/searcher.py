@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import wait
-from time import perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import psycopg
@@ -14,7 +14,7 @@ from embedmig.catalog.serving import ServedAdapter, read_serving
 from embedmig.db import Database
 from embedmig.db.connection import translated_errors
 from embedmig.errors import RefusedError, UsageError
-from embedmig.search.base import ATTEMPTS, FAILURES, GONE, ConnectOptions, SearcherBase
+from embedmig.search.base import ATTEMPTS, FAILURES, GONE, READ_AGAIN_S, ConnectOptions, SearcherBase
 from embedmig.search.connections import Lent, Pool, open_pool
 from embedmig.search.embedding import check_model, embed_query
 from embedmig.search.hits import Hit
@@ -54,10 +54,12 @@ class Searcher(SearcherBase):
         the slot's, DimensionError, UsageError, DatabaseError, ProviderError.
         """
         request = make_request(query, k, **options)
-        if self._is_due():
+        began = monotonic()
+        if began >= self._due_s:
             self._keep_up()
+            began = monotonic()
         try:
-            return self._answer(request)
+            return self._answer(request, began)
         except FAILURES as error:
             self._failed(request, error)
             raise
@@ -96,19 +98,18 @@ class Searcher(SearcherBase):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, request: SearchRequest) -> list[Hit]:
-        began = perf_counter()
+    def _answer(self, request: SearchRequest, began: float) -> list[Hit]:
         wide, refined = request if self._refiner is None else self._widened(request), False
         search_plan = self._plan(wide)
         for attempt in range(ATTEMPTS):
-            planned = perf_counter()
+            planned = monotonic()
             hits = self._execute(search_plan, attempt)
-            took_s = perf_counter() - planned
+            took_s = monotonic() - planned
             if hits and not refined and self._refiner is not None:
                 hits, refined = self._refine(search_plan, hits, attempt), True
             if hits is not None:
                 return self._answered(request, search_plan, hits, planned - began, took_s)
-            began = perf_counter()
+            began = monotonic()
             search_plan = self._plan(wide, search_plan.embedding)
         raise self._give_up()
 
@@ -186,6 +187,8 @@ class Searcher(SearcherBase):
             return self._adopt(read_serving(conn, self.collection))
 
     def _keep_up(self) -> None:
+        # First, so that one caller does it and not all who come meanwhile.
+        self._due_s = monotonic() + READ_AGAIN_S
         self._look_again()
         if (report := self._pin_report()) is None:
             return
