@@ -15,7 +15,6 @@ Doubles = npt.NDArray[np.float64]
 
 QUERIES_AT_ONCE = 512
 """At most so many queries make one portion: what one worker multiplies with a block."""
-_PAIRS_AT_ONCE = 256
 _NEARLY_UNIT = 1e-6
 _KEYS_KEPT = 100_000
 _SLACK = 1e-5
@@ -82,8 +81,8 @@ class RunningTopK:
 
     def rankings(self, key_of: Callable[[Any], Key]) -> list[Ranking]:
         """The result so far, one ranking a query; ``key_of`` turns a raw key into a Key."""
-        alive = np.unique(self._rows).tolist()
-        keys = {row: key_of(self._keys[row]) for row in alive if row >= 0}
+        alive = _there(self._rows)
+        keys = dict(zip(alive.tolist(), map(key_of, self._keys.of(alive)), strict=True))
         counts = (self._rows >= 0).sum(axis=1).tolist()
         return [
             Ranking(keys=tuple(map(keys.__getitem__, rows[:count].tolist())), distances=distances[:count])
@@ -149,12 +148,14 @@ class RunningTopK:
         return np.asarray(slack, dtype=np.float32)
 
     def _measure(self, queries: Numbers, vectors: Floats, places: Numbers) -> Floats:
-        """(n,) distances of pairs. Back to single precision at the end: what differs by rounding alone is a tie."""
+        """(n,) distances of pairs, which are sorted by query. Back to single precision at the end: what differs by
+        rounding alone is a tie."""
         distances = np.empty(len(queries), dtype=np.float32)
-        for start in range(0, len(queries), _PAIRS_AT_ONCE):
-            some = slice(start, start + _PAIRS_AT_ONCE)
-            a, b = self._exact[queries[some]], vectors[places[some]].astype(np.float64)
-            distances[some] = _distances_of_pairs(a, b, self.distance)
+        # Query by query, which need not be copied for each of its pairs.
+        starts = np.flatnonzero(np.diff(queries, prepend=-1)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(queries)], strict=True):
+            some = vectors[places[start:end]].astype(np.float64)
+            distances[start:end] = _distances(self._exact[queries[start]], some, self.distance)
         return distances
 
     def _merge(self, some: slice, queries: Numbers, distances: Floats, rows: Numbers, raw_keys: Sequence[Any]) -> None:
@@ -200,6 +201,14 @@ class _KeysOfRows:
         block = bisect_right(self._starts, row) - 1
         return self._blocks[block][row - self._starts[block]]
 
+    def of(self, rows: Numbers) -> list[Any]:
+        """Those of many rows, which ascend."""
+        bounds = [*np.searchsorted(rows, self._starts).tolist(), len(rows)]
+        keys = [self._old[row] for row in rows[: bounds[0]].tolist()]
+        for start, block, first, last in zip(self._starts, self._blocks, bounds, bounds[1:], strict=False):
+            keys += [block[place] for place in (rows[first:last] - start).tolist()]
+        return keys
+
     def add(self, start: int, raw_keys: Sequence[Any]) -> None:
         """Those of the rows from ``start`` on."""
         self._starts.append(start)
@@ -208,8 +217,15 @@ class _KeysOfRows:
     def forget_all_but(self, rows: Numbers) -> None:
         """Lets go the others now and then: to pick single keys out of each block would cost more than they take."""
         if sum(map(len, self._blocks)) > max(_KEYS_KEPT, rows.size):
-            self._old = {row: self[row] for row in np.unique(rows).tolist() if row >= 0}
+            alive = _there(rows)
+            self._old = dict(zip(alive.tolist(), self.of(alive), strict=True))
             self._starts, self._blocks = [], []
+
+
+def _there(rows: Numbers) -> Numbers:
+    """Each row once, ascending."""
+    once = np.unique(rows)
+    return once[once >= 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,12 +263,13 @@ def _in_doubles(vectors: Floats, distance: Distance) -> Doubles:
     return doubles
 
 
-def _distances_of_pairs(queries: Doubles, vectors: Doubles, distance: Distance) -> Doubles:
-    """Row by row; queries at unit length for cosine."""
+def _distances(query: Doubles, vectors: Doubles, distance: Distance) -> Doubles:
+    """(n,) of one query, at unit length for cosine, and (n, d) vectors. Each by itself: einsum adds up a row in the
+    same order wherever it stands, as a product of matrices does not."""
     if distance is Distance.L2:
-        vectors -= queries
+        vectors -= query
         return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
-    products = np.einsum("ij,ij->i", queries, vectors)
+    products = np.einsum("ij,j->i", vectors, query)
     if distance is Distance.INNER_PRODUCT:
         return np.asarray(-products)
     return np.asarray(1 - products / np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))

@@ -15,6 +15,7 @@ from embedmig.errors import DimensionError, UnsupportedError
 from embedmig.types import Floats, Key, Slot
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_ONE = b"\0\0\0\1"
 _TRAILER = b"\xff\xff"
 _ROWS_A_STEP = 1024
 """So many rows as they were sent are taken apart while still in the processor's cache."""
@@ -54,9 +55,10 @@ def row_bytes(slots: Sequence[Slot]) -> int:
 
 def decode_key(raw: bytes, encoding: str = "utf-8") -> Key:
     """A one-dimensional text[] in Postgres's binary form."""
-    count = struct.unpack_from(">i", raw, 12)[0]
-    if count == 1:
+    # Nearly every key has one column, and there are many.
+    if raw[12:16] == _ONE:
         return (raw[24:].decode(encoding),)
+    count = struct.unpack_from(">i", raw, 12)[0]
     parts, place = [], 20
     for _ in range(count):
         (length,) = struct.unpack_from(">i", raw, place)
