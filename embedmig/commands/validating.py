@@ -56,7 +56,7 @@ def validate(
         pair = _pair(serving)
         query_set = gather_from(conn, pair, source, seed=options.seed)
         report = compare_slots(
-            conn, serving, pair, query_set, options, settings, on_progress=on_progress, on_plan=on_plan
+            db, conn, serving, pair, query_set, options, settings, on_progress=on_progress, on_plan=on_plan
         )
         return _keep(conn, migration, report)
 

@@ -87,9 +87,9 @@ def embed_candidate(
         return CandidateVectors(
             model=model, documents=stored, queries=None, asked=0, reused=0, latency=None, tokens_a_row=None
         )
+    of_queries = embed_queries(db, model, queries, on_progress, cache_dir=folder)
     with db.connect() as conn:
         fingerprint = get_fingerprint(conn, model)
-        of_queries = embed_queries(conn, model, queries, on_progress, cache_dir=folder)
     asked, reused = of_queries.asked, of_queries.reused
     if stored is None:
         file = vector_file(folder, model, fingerprint, "documents")

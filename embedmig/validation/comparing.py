@@ -9,7 +9,7 @@ import numpy as np
 
 from embedmig.backfill.completeness import tail_allowed
 from embedmig.catalog.serving import Serving
-from embedmig.db import Connection
+from embedmig.db import Connection, Database
 from embedmig.errors import RefusedError, UsageError
 from embedmig.settings import Settings
 from embedmig.types import ModelState
@@ -71,6 +71,7 @@ class Run:
 
 
 def compare_slots(
+    db: Database,
     conn: Connection,
     serving: Serving,
     pair: Pair,
@@ -81,7 +82,8 @@ def compare_slots(
     on_progress: StepProgress | None = None,
     on_plan: OnPlan = lambda detectable, queries: None,
 ) -> ValidationReport:
-    """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction.
+    """Both slots of ``pair`` over the same rows. ``conn`` is autocommit and in no transaction; ``db``, the same
+    database, is where models' fingerprints and limits are read beside it.
 
     With a model gone, stored rows serve as queries, and ``query_set``, where it has judgments, only tells how good the
     other slot is. ``on_plan`` is called before the first query is asked. Raises UsageError when there is nothing to
@@ -103,17 +105,18 @@ def compare_slots(
     if (count := _rows_as_queries(pair, options)) is not None:
         _refuse_for_rows(options)
         on_plan({"overlap@10": plan_detectable([1.0] * count, 0, confidence=settings.confidence)["overlap@10"]}, count)
-        material = _by_rows(conn, search, query_set, count, options, settings, run)
+        material = _by_rows(db, conn, search, query_set, count, options, settings, run)
     else:
         if query_set is not None:
             weights = [query.weight for query in query_set.queries]
             on_plan(plan_detectable(weights, query_set.judged, confidence=settings.confidence), len(weights))
-        material = _by_queries(conn, serving, search, query_set, pipeline, options, settings, run)
+        material = _by_queries(db, conn, serving, search, query_set, pipeline, options, settings, run)
     refuse_two_scales(pair, material.answers, options)
     return assemble_report(material, options, settings)
 
 
 def _by_queries(
+    db: Database,
     conn: Connection,
     serving: Serving,
     search: Search,
@@ -133,7 +136,7 @@ def _by_queries(
     watch = Watch(query_set.queries, options, settings)
     answers, blocks = None, []
     for block in watch.blocks():
-        blocks.append(_embed(conn, search.pair, block, settings, run))
+        blocks.append(_embed(db, search.pair, block, settings, run))
         asked_by = blocks[-1][0].vectors, blocks[-1][1].vectors
         with run.step("exact"):
             answers = join_answers(answers, answer_queries(conn, search, block, asked_by))
@@ -199,17 +202,18 @@ def _refuse_on_part(conn: Connection, pair: Pair, settings: Settings) -> None:
 
 
 def _embed(
-    conn: Connection, pair: Pair, queries: Sequence[Query], settings: Settings, run: Run
+    db: Database, pair: Pair, queries: Sequence[Query], settings: Settings, run: Run
 ) -> tuple[Embedded, Embedded]:
     texts = [query.text for query in queries]
     embedded = []
     for slot in pair.slots:
         with run.step(f"embed by {slot.model.key}", len(texts)):
-            embedded.append(embed_queries(conn, slot.model, texts, run.advance, cache_dir=settings.cache_dir))
+            embedded.append(embed_queries(db, slot.model, texts, run.advance, cache_dir=settings.cache_dir))
     return embedded[0], embedded[1]
 
 
 def _by_rows(
+    db: Database,
     conn: Connection,
     search: Search,
     query_set: QuerySet | None,
@@ -228,13 +232,13 @@ def _by_rows(
         part=_part(conn, search.pair, answers.counts, settings),
         indexes=(None, None),
         embed_ms=(None, None),
-        target_quality_alone=_target_alone(conn, search, query_set, settings, run),
+        target_quality_alone=_target_alone(db, conn, search, query_set, settings, run),
         seconds=run.seconds,
     )
 
 
 def _target_alone(
-    conn: Connection, search: Search, query_set: QuerySet | None, settings: Settings, run: Run
+    db: Database, conn: Connection, search: Search, query_set: QuerySet | None, settings: Settings, run: Run
 ) -> Mapping[str, Estimate]:
     """How well the new slot answers the judged queries, where the old one's model cannot be asked any more."""
     source, model = search.pair.source.model, search.pair.target.model
@@ -244,7 +248,7 @@ def _target_alone(
     judged = [query for query in query_set.queries if query.relevant]
     with run.step(f"embed by {model.key}", len(judged)):
         texts = [query.text for query in judged]
-        vectors = embed_queries(conn, model, texts, run.advance, cache_dir=settings.cache_dir).vectors
+        vectors = embed_queries(db, model, texts, run.advance, cache_dir=settings.cache_dir).vectors
     with run.step("exact"):
         answers = answer_queries(conn, search, judged, (None, vectors))
     return score_alone(answers, confidence=settings.confidence)

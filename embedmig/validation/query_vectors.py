@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from embedmig.backfill.pair_embedding import within_limits
 from embedmig.catalog.models import get_fingerprint
-from embedmig.db import Connection
-from embedmig.embedders import load_embedder, validate_vectors
+from embedmig.db import Database
+from embedmig.embedders import validate_vectors
 from embedmig.errors import InvalidVectorError
 from embedmig.search.embedding import check_model
 from embedmig.types import Model
@@ -13,23 +14,26 @@ from embedmig.validation.kept_vectors import Embedded, embed_once, vector_file
 
 
 def embed_queries(
-    conn: Connection,
+    db: Database,
     model: Model,
     texts: Sequence[str],
     on_progress: Callable[[int], None] | None = None,
     *,
     cache_dir: Path,
 ) -> Embedded:
-    """One row a text, with the model's query prompt; a text that was embedded before, by a run that was cut short too,
-    is not embedded again. ``on_progress`` is told how many more there are.
+    """One row a text, with the model's query prompt, within the limits that all processes share. A text that was
+    embedded before, by a run that was cut short too, is not embedded again. ``on_progress`` is told how many more there
+    are.
 
     Raises RefusedError when the model is gone, FingerprintError when it is another than was registered,
     InvalidVectorError for a vector that no search could use.
     """
-    fingerprint = get_fingerprint(conn, model)
+    with db.connect() as conn:
+        fingerprint = get_fingerprint(conn, model)
     check_model(model, fingerprint)
     file = vector_file(cache_dir, model, fingerprint, "queries")
-    embedded = embed_once(file, texts, load_embedder(model).embed_queries, model.dimensions, on_progress)
+    with within_limits(db, model) as limited:
+        embedded = embed_once(file, texts, limited.embed_queries, model.dimensions, on_progress)
     if bad := validate_vectors(embedded.vectors, model):
         place, reason = next(iter(bad.items()))
         raise InvalidVectorError(

@@ -13,6 +13,7 @@ from embedmig.db import Connection, Database
 from embedmig.embedders import forget_embedders, load_embedder, take_fingerprint
 from embedmig.errors import FingerprintError
 from embedmig.types import Model
+from embedmig.validation.query_vectors import embed_queries
 from tests.support import make_docs
 
 ROWS = 300
@@ -66,18 +67,31 @@ def test_the_bill_is_counted_and_the_limits_are_kept(
 def test_candidates_that_are_compared_keep_to_the_limits_too(
     db: Database, conn: Connection, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    def count_booked() -> int:
-        row = conn.execute(
-            "SELECT count(*) AS n FROM embedmig.rate_limit WHERE requests_free_at > now() - interval '1 hour'"
-        ).fetchone()
-        return int(row["n"]) if row else 0
-
     monkeypatch.setenv("EMBEDMIG_CACHE_DIR", str(tmp_path))
     model = register(conn, server)
     set_limits(conn, model, RateLimits(requests_per_minute=100_000))
-    assert count_booked() == 0
+    assert not is_booked(conn)
     assert commands.compare(db, "docs", ["api@1"], queries=["one", "two"], sample=100).rows == 100
-    assert count_booked() == 1
+    assert is_booked(conn)
+
+
+def test_queries_that_validation_embeds_keep_to_the_limits_too(
+    db: Database, conn: Connection, server: EmbeddingServer, tmp_path: Any
+) -> None:
+    model = register(conn, server)
+    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    assert not is_booked(conn)
+    assert embed_queries(db, model, ["one", "two"], cache_dir=tmp_path).asked == 2
+    assert is_booked(conn)
+
+
+def is_booked(conn: Connection) -> bool:
+    """Whether a request was counted against the limits that all processes share."""
+    row = conn.execute(
+        "SELECT count(*) AS n FROM embedmig.rate_limit WHERE requests_free_at > now() - interval '1 hour'"
+    ).fetchone()
+    assert row is not None
+    return bool(row["n"])
 
 
 def test_a_text_that_the_provider_refuses_is_left_out(
