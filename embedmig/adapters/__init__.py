@@ -11,7 +11,7 @@ from embedmig.adapters.kinds import Adapter, Direction, Pairs, apply_adapter
 from embedmig.adapters.learning import LearningCurve, measure_learning
 from embedmig.adapters.linear import LinearAdapter
 from embedmig.adapters.normal_equations import NormalEquations
-from embedmig.adapters.procrustes import ProcrustesAdapter
+from embedmig.adapters.procrustes import CentredProcrustesAdapter, ProcrustesAdapter
 from embedmig.adapters.ranking import RankingAdapter
 from embedmig.adapters.residuals import (
     ResidualDrift,
@@ -30,6 +30,7 @@ __all__ = [
     "AdapterWarning",
     "Asked",
     "CandidateScore",
+    "CentredProcrustesAdapter",
     "Direction",
     "Excerpts",
     "Farness",

@@ -1,4 +1,4 @@
-"""The rotation between two spaces: it cannot overfit, and keeps every angle it can."""
+"""The rotation between two spaces, about zero or about their means: it can hardly overfit."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from embedmig.adapters.checks import describe_poverty, require_enough, say
 from embedmig.adapters.linear import Blocks, LinearAdapter, sum_blocks
-from embedmig.adapters.normal_equations import Doubles, NormalEquations
+from embedmig.adapters.normal_equations import Doubles, Moments, NormalEquations
 
 
 def solve_procrustes(products: Doubles) -> Doubles:
@@ -34,7 +34,19 @@ class ProcrustesAdapter(LinearAdapter):
         """The same from sums that the caller gathered. Raises AdapterInputError under 250 pairs."""
         notes = require_enough(sums.n, of_a_part=self._of_a_part)
         moments = sums.moments()
-        # About zero, not about the means: an angle is taken from the origin, for queries as for documents.
-        products = moments.cross + moments.n * np.outer(moments.mean_x, moments.mean_y)
         notes += describe_poverty(moments, np.linalg.eigh(moments.gram).eigenvalues)
-        return self._learn(solve_procrustes(products), None, n=sums.n, notes=say(notes, of_a_part=self._of_a_part))
+        rotation, bias = self._solve(moments)
+        return self._learn(rotation, bias, n=sums.n, notes=say(notes, of_a_part=self._of_a_part))
+
+    def _solve(self, moments: Moments) -> tuple[Doubles, Doubles | None]:
+        # About zero, not about the means: an angle is taken from the origin, for queries as for documents.
+        return solve_procrustes(moments.cross + moments.n * np.outer(moments.mean_x, moments.mean_y)), None
+
+
+class CentredProcrustesAdapter(ProcrustesAdapter):
+    """The same about the means: what a row has beside the mean of its space is rotated, and the other mean added. For
+    models whose vectors all lean one way, where a rotation about zero is spent on turning one mean into the other."""
+
+    def _solve(self, moments: Moments) -> tuple[Doubles, Doubles | None]:
+        rotation = solve_procrustes(moments.cross)
+        return rotation, moments.mean_y - moments.mean_x @ rotation

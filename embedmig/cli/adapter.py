@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Callbacks = dict[str, Callable[..., None]]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_KINDS = click.Choice(["auto", "procrustes", "ridge", "ranking", "distilled", "text"])
+_KINDS = click.Choice(["auto", "procrustes", "centred", "ridge", "ranking", "distilled", "text"])
 
 name_argument = click.argument("name")
 

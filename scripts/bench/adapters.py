@@ -226,10 +226,10 @@ def measure_case(case: Case, n: int, peers: dict[str, Fit]) -> list[dict[str, An
     run("none", "no adapter", score_unmapped)
     run("none", "old model", score_old)
     run("none", "tf-idf", score_tf_idf)
-    for kind in ("procrustes", "ridge", "distilled", "ranking"):
+    for kind in ("procrustes", "centred", "ridge", "distilled", "ranking"):
         run("query", f"query {kind}", partial(score_kind, kind, Direction.QUERY))
     run_auto("query", "query auto", Direction.QUERY)
-    for kind in ("procrustes", "ridge", "text"):
+    for kind in ("procrustes", "centred", "ridge", "text"):
         run("bridge", f"bridge {kind}", partial(score_kind, kind, Direction.BRIDGE))
     bridged = run_auto("bridge", "bridge auto", Direction.BRIDGE)
     run_auto("text", "bridge auto with text", Direction.BRIDGE, with_texts=True)

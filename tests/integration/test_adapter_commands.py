@@ -114,7 +114,7 @@ def test_too_few_pairs_and_no_new_model_are_wrong_usage_and_none_good_enough_is_
     assert "there is no gap" in refused["message"]
     code, refused = said("adapter", "fit", "docs", "--kind", "text", "--to", "new@1")
     assert code == 2
-    assert "a kind is auto, procrustes, ridge, ranking, distilled" in refused["message"]
+    assert "a kind is auto, procrustes, centred, ridge, ranking, distilled" in refused["message"]
     code, fitted = said(*FIT, "--to", "new@1", "--floor", "1")
     assert (code, fitted["adapter"]) == (1, None)
     assert "no adapter is good enough" in fitted["reason"]

@@ -3,6 +3,7 @@ import pytest
 
 from embedmig.adapters import (
     AdapterWarning,
+    CentredProcrustesAdapter,
     LinearAdapter,
     ProcrustesAdapter,
     RankingAdapter,
@@ -12,7 +13,9 @@ from embedmig.adapters import (
 from embedmig.errors import AdapterInputError
 from tests.unit.adapters.conftest import MakePairs
 
-ALL = pytest.mark.parametrize("make", [RidgeAdapter, ProcrustesAdapter, SelfDistilledAdapter, RankingAdapter])
+ALL = pytest.mark.parametrize(
+    "make", [RidgeAdapter, ProcrustesAdapter, CentredProcrustesAdapter, SelfDistilledAdapter, RankingAdapter]
+)
 
 
 @ALL

@@ -3,6 +3,7 @@ import pytest
 from scipy.linalg import orthogonal_procrustes
 
 from embedmig.adapters import (
+    CentredProcrustesAdapter,
     LinearAdapter,
     Pairs,
     ProcrustesAdapter,
@@ -42,6 +43,28 @@ def test_procrustes_finds_a_rotation_again() -> None:
     X = rng.normal(size=(600, 16)).astype(np.float32)
     rotation = np.linalg.qr(rng.normal(size=(16, 16)))[0].astype(np.float32)
     np.testing.assert_allclose(ProcrustesAdapter().fit(X, X @ rotation).weights_, rotation, atol=1e-4)
+
+
+@pytest.mark.parametrize(("d_from", "d_to"), [(24, 32), (32, 24)])
+def test_centred_is_orthogonal_and_leads_from_mean_to_mean(make_pairs: MakePairs, d_from: int, d_to: int) -> None:
+    pairs = make_pairs(600, d_from, d_to)
+    adapter = CentredProcrustesAdapter(normalise=False).fit(pairs.old, pairs.new)
+    square = adapter.weights_ @ adapter.weights_.T if d_from <= d_to else adapter.weights_.T @ adapter.weights_
+    np.testing.assert_allclose(square, np.eye(min(d_from, d_to)), atol=1e-5)
+    mean = pairs.old.mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(adapter.transform(mean)[0], pairs.new.mean(axis=0), atol=1e-5)
+
+
+def test_centred_finds_a_rotation_and_a_shift_again_that_a_rotation_alone_cannot() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 16)).astype(np.float32)
+    rotation, shift = np.linalg.qr(rng.normal(size=(16, 16)))[0].astype(np.float32), rng.normal(size=16) * 3
+    Y = (X @ rotation + shift).astype(np.float32)
+    adapter = CentredProcrustesAdapter(normalise=False).fit(X, Y)
+    np.testing.assert_allclose(adapter.weights_, rotation, atol=1e-3)
+    np.testing.assert_allclose(adapter.transform(X), Y, atol=1e-2)
+    without = ProcrustesAdapter(normalise=False).fit(X, Y).transform(X)
+    assert np.abs(without - Y).mean() > 10 * np.abs(adapter.transform(X) - Y).mean()
 
 
 def test_distilled_ranks_more_like_the_bridge_than_any_other(make_pairs: MakePairs) -> None:

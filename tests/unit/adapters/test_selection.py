@@ -43,7 +43,7 @@ def test_a_rotation_is_enough_where_nothing_else_is_better(direction: Direction,
 
 def test_a_candidate_that_is_better_beyond_the_noise_is_chosen() -> None:
     selection = select_adapter(_stretched(1500), Direction.BRIDGE)
-    procrustes, ridge = selection.scores
+    procrustes, _, ridge = selection.scores
     assert (selection.kind, ridge.kind) == ("ridge", "ridge")
     assert ridge.interval[0] > procrustes.interval[1]
     assert isinstance(selection.adapter, RidgeAdapter)
@@ -166,9 +166,9 @@ def test_queries_of_another_model_are_refused(make_pairs: MakePairs) -> None:
 
 
 def test_kinds_that_the_direction_does_not_have_are_refused(make_pairs: MakePairs) -> None:
-    with pytest.raises(AdapterInputError, match="procrustes, ridge, ranking, distilled"):
+    with pytest.raises(AdapterInputError, match="procrustes, centred, ridge, ranking, distilled"):
         select_adapter(make_pairs(600), Direction.QUERY, kinds=["text"])
-    with pytest.raises(AdapterInputError, match=r"the kinds are procrustes, ridge$"):
+    with pytest.raises(AdapterInputError, match=r"the kinds are procrustes, centred, ridge$"):
         select_adapter(make_pairs(600), Direction.BRIDGE, kinds=["text"])
 
 
@@ -176,7 +176,7 @@ def test_a_bridge_may_read_the_texts_when_there_are_some(make_pairs: MakePairs) 
     pairs = make_pairs(600)
     texts = [f"text {number}" for number in range(600)]
     selection = select_adapter(Pairs(old=pairs.old, new=pairs.new, texts=texts), Direction.BRIDGE)
-    assert [score.kind for score in selection.scores] == ["procrustes", "ridge", "text"]
+    assert [score.kind for score in selection.scores] == ["procrustes", "centred", "ridge", "text"]
     with pytest.raises(AdapterInputError, match="600 pairs need 600 texts"):
         select_adapter(Pairs(old=pairs.old, new=pairs.new, texts=texts[:-1]), Direction.BRIDGE)
 
@@ -184,7 +184,7 @@ def test_a_bridge_may_read_the_texts_when_there_are_some(make_pairs: MakePairs) 
 def test_an_l2_index_has_only_candidates_that_know_lengths() -> None:
     pairs = _stretched(900)
     selection = select_adapter(pairs, Direction.QUERY, distance=Distance.L2, floor=0.0)
-    assert [score.kind for score in selection.scores] == ["procrustes", "ridge"]
+    assert [score.kind for score in selection.scores] == ["procrustes", "centred", "ridge"]
     assert selection.adapter is not None
     assert selection.adapter.normalise is False
 

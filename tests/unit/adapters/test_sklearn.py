@@ -12,11 +12,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer
 from sklearn.utils.validation import check_is_fitted
 
-from embedmig.adapters import ProcrustesAdapter, RankingAdapter, RidgeAdapter, SelfDistilledAdapter, TextBridge
+from embedmig.adapters import (
+    CentredProcrustesAdapter,
+    ProcrustesAdapter,
+    RankingAdapter,
+    RidgeAdapter,
+    SelfDistilledAdapter,
+    TextBridge,
+)
 from embedmig.errors import UsageError
 from tests.unit.adapters.conftest import MakePairs
 
-CLASSES = (RidgeAdapter, ProcrustesAdapter, SelfDistilledAdapter, RankingAdapter, TextBridge)
+CLASSES = (RidgeAdapter, ProcrustesAdapter, CentredProcrustesAdapter, SelfDistilledAdapter, RankingAdapter, TextBridge)
 
 
 @pytest.mark.parametrize("make", CLASSES)

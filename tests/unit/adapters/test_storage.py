@@ -50,10 +50,12 @@ def _provenance(direction: Direction, **more: object) -> Provenance:
     ("kind", "direction"),
     [
         ("procrustes", Direction.QUERY),
+        ("centred", Direction.QUERY),
         ("ridge", Direction.QUERY),
         ("distilled", Direction.QUERY),
         ("ranking", Direction.QUERY),
         ("procrustes", Direction.BRIDGE),
+        ("centred", Direction.BRIDGE),
         ("ridge", Direction.BRIDGE),
         ("text", Direction.BRIDGE),
     ],
