@@ -28,12 +28,14 @@ from embedmig.backfill.results import RunOptions
 from embedmig.backfill.running import reembed
 from embedmig.backfill.slices import GroupSize
 from embedmig.catalog import collections, migrations, reports, routes, slots
+from embedmig.catalog.serving import read_serving
 from embedmig.db import Database
 from embedmig.db import identifiers as ident
 from embedmig.errors import DatabaseError, EmbedmigError, NotFoundError, RefusedError, UsageError
 from embedmig.search.routing import routing_bucket
 from embedmig.settings import Settings
-from embedmig.types import Collection, Maintainer, Migration, Placement, Route, Slot
+from embedmig.types import Collection, Maintainer, Migration, Model, Placement, Route, Slot
+from tests.adapter_support import keep_adapter
 from tests.backfill_support import Hands, hands, make_ready
 from tests.rollout_support import UNWATCHED
 from tests.support import NEW, OLD, embed, make_docs, text_of
@@ -221,6 +223,43 @@ class AnyOrder(RuleBasedStateMachine):
         self.attempt(lambda: self.contract(**options))
         assert before is None or self.state() == before
 
+    # What stands beside the route
+
+    @rule(pin=st.sampled_from(["old", "new"]))
+    def a_process_is_pinned(self, pin: str) -> None:
+        """It is answered by the slot that it is pinned to, wherever the route leads, and by the source always."""
+        if not self.is_registered():
+            return
+        state = self.state()
+        slot = _side(state, pin)
+        pinned = NO_WAITING.model_copy(update={"active_index": pin})
+        search = None
+        try:
+            search = Searcher.connect("docs", database_url=self.db.url, counted=False, settings=pinned)
+        except RefusedError as refused:
+            note(f"pinned to {pin}: {refused}")
+        if search is None:
+            assert state.migration is not None
+            assert slot.id == state.migration.target_id
+            return
+        with search:
+            assert slot.filled_at is not None or state.migration is None or slot.id == state.migration.source_id
+            query = Embedding(embed(slot.model, ["word1"])[0], model=slot.model.key)
+            assert {hit.slot for hit in search(query, routing_key="ann")} <= {slot.name}
+            assert search.explain(query).pin == pin
+        # Ten minutes later: till then verbs that would change what the pin means are refused.
+        self.conn.execute("UPDATE embedmig.pin SET seen_at = now() - interval '1 hour'")
+
+    @rule(before=st.sampled_from([OLD, NEW]), undo=st.booleans())
+    def an_adapter_is_put_before_a_slot(self, before: Model, undo: bool) -> None:
+        """Or taken away again."""
+        if not self.is_registered():
+            return
+        kept = keep_adapter(self.conn, made=(OTHER[before.key], before))
+        self.attempt(lambda: commands.adapter_use(self.db, "docs", kept.name))
+        if undo:
+            self.attempt(lambda: commands.adapter_use_undo(self.db, "docs", kept.name))
+
     # Crashes
 
     @rule(wakes=st.booleans())
@@ -322,21 +361,30 @@ class AnyOrder(RuleBasedStateMachine):
             slot = _serving(state, user)
             query = Embedding(embed(slot.model, ["word1"])[0], model=slot.model.key)
             assert {hit.slot for hit in self.search(query, routing_key=user)} <= {slot.name}
+            adapter = read_serving(self.conn, "docs").adapters.get(slot.id)
+            asked = slot.model if adapter is None else adapter.model
             key = self.search.serving(user)
-            assert (key.model, key.slot, key.epoch) == (slot.model.key, slot.name, state.route.epoch)
+            assert (key.model, key.slot, key.epoch) == (asked.key, slot.name, state.route.epoch)
             rows = self.conn.execute(
                 "SELECT DISTINCT slot, epoch FROM embedmig.search_v1('docs', %s, %s, routing_key => %s)",
                 [query.values, slot.model.key, user],
             ).fetchall()
             assert all(row == {"slot": slot.name, "epoch": state.route.epoch} for row in rows)
-            wrong = OTHER[slot.model.key]
+            of_the_other = OTHER[slot.model.key]
+            other = Embedding(embed(of_the_other, ["word1"])[0], model=of_the_other.key)
+            if adapter is not None:
+                assert {hit.slot for hit in self.search(other, routing_key=user)} <= {slot.name}
+                continue
             with pytest.raises(ModelMismatchError):
-                self.search(Embedding(embed(wrong, ["word1"])[0], model=wrong.key), routing_key=user)
+                self.search(other, routing_key=user)
         self.find_a_row(state)
 
     def find_a_row(self, state: State) -> None:
         """A row whose vector is right is found by its own text."""
         slot = _serving(state, "ann")
+        if slot.id in read_serving(self.conn, "docs").adapters:
+            # Its text is mapped, and is only near.
+            return
         right = [row for row in self.rows_of(state.collection, slot) if row["wants"] and not row["wrong"]]
         if right:
             hits = self.search(right[0]["text"], k=50, routing_key="ann", exact=True)
@@ -537,6 +585,14 @@ def _serving(state: State, user: str | None) -> Slot:
         return state.slots[-1]
     bucket = 9_999 if user is None else routing_bucket(user)
     wanted = state.migration.target_id if bucket < state.route.share_bp else state.migration.source_id
+    return next(slot for slot in state.slots if slot.id == wanted)
+
+
+def _side(state: State, pin: str) -> Slot:
+    """The slot that a pin means; with no migration open there is one."""
+    if state.migration is None:
+        return state.slots[-1]
+    wanted = state.migration.source_id if pin == "old" else state.migration.target_id
     return next(slot for slot in state.slots if slot.id == wanted)
 
 
