@@ -102,13 +102,13 @@ def _parts(collection: Collection, slot: Slot) -> dict[str, sql.Composable]:
 
 
 def _assignments(slot: Slot) -> sql.Composable:
-    """The slot's columns and nothing else; a row that is cleared loses all three."""
+    """The slot's columns and nothing else. A row that is cleared loses vector and hash and keeps the label: an
+    application that brings a vector to it later knows of no label, and the table's CHECK wants one."""
     pairs = [sql.SQL("{} = held.embedmig_vector").format(sql.Identifier(slot.vector_column))]
     if slot.hash_column is not None:
         pairs.append(sql.SQL("{} = held.embedmig_hash").format(sql.Identifier(slot.hash_column)))
     if slot.model_column is not None:
-        label = "{} = CASE WHEN held.embedmig_action = 'w' THEN {} END"
-        pairs.append(sql.SQL(label).format(sql.Identifier(slot.model_column), sql.Literal(slot.model.id)))
+        pairs.append(sql.SQL("{} = {}").format(sql.Identifier(slot.model_column), sql.Literal(slot.model.id)))
     return ident.comma(pairs)
 
 

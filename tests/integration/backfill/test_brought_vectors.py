@@ -96,6 +96,24 @@ def test_a_vector_brought_after_ours_was_written_stays(source: Hands, conn: Conn
     assert np.array_equal(vector(conn, "embedding", 3), APPS_OLD)
 
 
+def test_a_vector_brought_to_a_row_that_lost_its_text_is_not_refused(
+    source: Hands, target: Hands, conn: Connection
+) -> None:
+    conn.execute("UPDATE docs SET body = 'embedded by us', title = 'of a text' WHERE id = 3")
+    drain(source, conn)
+    conn.execute("UPDATE docs SET title = NULL, body = NULL, embedding = NULL WHERE id = 3")
+    conn.execute("UPDATE docs SET title = NULL, body = NULL WHERE id = 4")
+    drain(source, conn)
+    drain(target, conn)
+    # The application knows of no label, and the table's CHECK wants one.
+    conn.execute("UPDATE docs SET body = 'a text again', embedding = %s WHERE id IN (3, 4)", [APPS_OLD])
+    drain(source, conn)
+    drain(target, conn)
+    assert np.array_equal(vector(conn, "embedding", 3), APPS_OLD)
+    assert np.array_equal(vector(conn, "embedding", 4), APPS_OLD)
+    assert check_every_row(conn, target.collection, target.slot).clean
+
+
 def test_an_edit_after_a_brought_vector_is_embedded(source: Hands, conn: Connection) -> None:
     conn.execute("UPDATE docs SET embedding = %s WHERE id = 3", [APPS_OLD])
     conn.execute("UPDATE docs SET body = 'then the text' WHERE id = 3")
