@@ -67,7 +67,8 @@ class ConnectOptions(TypedDict, total=False):
     shadow: ShadowOptions | None
     """Asks the other slot of a migration too, for some requests, beside the answers: see ``ShadowOptions``."""
     counted: bool
-    """False where searches are no traffic, such as a look by hand: they are in no count of what was served."""
+    """False where searches are no traffic, such as a look by hand: they are in no count of what was served, and a pin
+    of the process holds up no verb."""
     refine: RefineMode | None
     """While the slot holds bridged rows: None has those that searches show embedded first by whoever runs ``reembed``;
     "background" embeds them in this process too, beside the searches; "inline" before it answers, and ranks anew."""
@@ -89,17 +90,18 @@ class SearcherBase:
         self._url = checked_url(options.get("database_url") or configured_url(self._settings))
         self._max_connections = options.get("max_connections", 8)
         self._prepared = options.get("prepared", True)
+        self._counted = options.get("counted", True)
         self._timeout_s = options.get("timeout_s", 10.0)
         self._notes = Notes(
             self._url,
             collection,
-            counted=options.get("counted", True),
+            counted=self._counted,
             shadow=options.get("shadow"),
             prepared=self._prepared,
         )
         self._refinement: Refinement = read_refinement(**_only(options, "refine", "refine_ms", "refine_top"))
         in_background = self._refinement.mode == "background"
-        self._finder = Finder(self._url, collection, embeds=in_background) if options.get("counted", True) else None
+        self._finder = Finder(self._url, collection, embeds=in_background) if self._counted else None
         self._refiner = Refiner(self._url, collection) if self._refinement.mode == "inline" else None
         # For those who do not close; at the end of the process too.
         self._end_of_notes = weakref.finalize(self, _close_all, self._refiner, self._finder, self._notes)
@@ -192,9 +194,9 @@ class SearcherBase:
         return shown
 
     def _pin_report(self) -> dict[str, Any] | None:
-        """The values of ``report_pin``; None when nothing pins this process."""
+        """The values of ``report_pin``; None when nothing pins this process, or it serves nobody."""
         view = self._view
-        if view.pinned is None:
+        if view.pinned is None or not self._counted:
             return None
         pin, slot = view.pinned
         return {

@@ -235,7 +235,7 @@ class AnyOrder(RuleBasedStateMachine):
         pinned = NO_WAITING.model_copy(update={"active_index": pin})
         search = None
         try:
-            search = Searcher.connect("docs", database_url=self.db.url, counted=False, settings=pinned)
+            search = Searcher.connect("docs", database_url=self.db.url, settings=pinned)
         except RefusedError as refused:
             note(f"pinned to {pin}: {refused}")
         if search is None:
@@ -451,6 +451,11 @@ class AnyOrder(RuleBasedStateMachine):
         model, columns = self.left.model, [name for name in self.columns() if name.startswith("embedding")]
         with self.conn.transaction():
             self.conn.execute("DROP TABLE IF EXISTS public.docs_v2, public.docs_v3, public.docs_v4")
+            if self.left.vector_column in columns:
+                # Where both slots' columns were left, the other one is the user's to drop.
+                for other in set(columns) - {self.left.vector_column}:
+                    self.conn.execute(sql.SQL("ALTER TABLE docs DROP COLUMN {}").format(sql.Identifier(other)))
+                columns = [self.left.vector_column]
             if "embedding" not in columns:
                 if columns:
                     self.conn.execute(

@@ -135,6 +135,13 @@ class TestPins:
         search("any text")
         assert routes.live_pins(conn, collection) == [pin]
 
+    def test_a_look_by_hand_reports_no_pin_that_would_hold_up_verbs(
+        self, connect: Connect, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EMBEDMIG_ACTIVE_INDEX", "new")
+        assert connect(counted=False)("any text", k=1)[0].slot == "v2"
+        assert routes.live_pins(conn, collections.get_collection(conn, "docs")) == []
+
     def test_a_process_that_is_not_pinned_reports_nothing(self, connect: Connect, conn: Connection) -> None:
         connect()("any text")
         assert routes.live_pins(conn, collections.get_collection(conn, "docs")) == []
