@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from embedmig.catalog.adapters import QUERIES as ADAPTERS
@@ -189,13 +190,23 @@ class _Asking:
     def _execute(self, view: View, statement: bytes, params: Any) -> tuple[list[Any], float]:
         """The rows, and the time they took. Epoch and rows come from one snapshot."""
         conn = self._connection()
-        with conn.transaction():
-            conn.execute("SELECT set_config('statement_timeout', %s, true)", [f"{int(self._timeout_s * 1000)}ms"])
-            self._require_epoch(conn, view)
+        group = view.serving.collection.group
+        begin = ROUTES.fill(
+            "begin_shadow", {"timeout": sql.Literal(int(self._timeout_s * 1000)), "group": sql.Literal(group)}
+        )
+        try:
             with conn.cursor(row_factory=tuple_row) as cursor:
+                cursor.execute(begin)
+                while cursor.nextset():
+                    pass
+                if cursor.fetchone() != (view.epoch,):
+                    raise OtherEpochError
                 began = time.perf_counter()
                 cursor.execute(statement, params, prepare=self._prepared)
                 return cursor.fetchall(), time.perf_counter() - began
+        finally:
+            if not conn.closed:
+                conn.rollback()
 
     def _require_epoch(self, conn: Connection, view: View) -> None:
         route = conn.execute(ROUTES["find_route"], {"group": view.serving.collection.group}).fetchone()
@@ -219,8 +230,6 @@ class _Asking:
                 connect_timeout=10,
                 prepare_threshold=5 if self._prepared else None,
             )
-            conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            conn.read_only = True
             register_vector_types(conn)
             self._conn = conn
         return self._conn
