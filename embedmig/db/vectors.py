@@ -17,7 +17,8 @@ class FloatDumper(VectorBinaryDumper):  # type: ignore[misc]  # pgvector brings 
 
     def dump(self, obj: Any) -> Buffer | None:
         """As vector_recv reads it: dimensions, two bytes of nothing, big-endian floats."""
-        if obj.dtype == _FLOAT and obj.ndim == 1:
+        # It may be a Vector: COPY finds its dumpers by the column's type.
+        if isinstance(obj, np.ndarray) and obj.dtype == _FLOAT and obj.ndim == 1:
             return _HEADER.pack(obj.size, 0) + bytes(obj.astype(">f4").data)
         other: Buffer | None = super().dump(obj)
         return other
