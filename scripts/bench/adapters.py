@@ -229,7 +229,7 @@ def measure_case(case: Case, n: int, peers: dict[str, Fit]) -> list[dict[str, An
     for kind in ("procrustes", "centred", "ridge", "distilled", "ranking"):
         run("query", f"query {kind}", partial(score_kind, kind, Direction.QUERY))
     run_auto("query", "query auto", Direction.QUERY)
-    for kind in ("procrustes", "centred", "ridge", "text"):
+    for kind in ("procrustes", "ridge", "text"):
         run("bridge", f"bridge {kind}", partial(score_kind, kind, Direction.BRIDGE))
     bridged = run_auto("bridge", "bridge auto", Direction.BRIDGE)
     run_auto("text", "bridge auto with text", Direction.BRIDGE, with_texts=True)

@@ -55,7 +55,6 @@ def _provenance(direction: Direction, **more: object) -> Provenance:
         ("distilled", Direction.QUERY),
         ("ranking", Direction.QUERY),
         ("procrustes", Direction.BRIDGE),
-        ("centred", Direction.BRIDGE),
         ("ridge", Direction.BRIDGE),
         ("text", Direction.BRIDGE),
     ],
