@@ -68,8 +68,8 @@ KINDS: dict[Direction, tuple[str, ...]] = {
     Direction.BRIDGE: ("procrustes", "ridge", "text"),
 }
 """As ties are decided: rotations before what can overfit, the one without a bias first (among bridges ridge has one);
-`ranking`, which leaves the rotation only as far as held-out pairs gain, before `distilled`, which was never better on the
-corpora that settings were chosen on."""
+`ranking`, which leaves the rotation only as far as held-out pairs gain, before `distilled`, which was never better on
+the corpora that settings were chosen on."""
 
 _BLIND_TO_LENGTHS = ("distilled", "ranking")
 """They learn to order by inner products; an l2 index orders by lengths too."""
