@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STEP_S = 0.5
-_SHORT_STEP_S = 0.1
+_SHORT_STEP_S = 0.05
 _LOOK_AT_SLOTS_S = 2.0
 _ROUNDS = 5
 """So often what turned up is planned again, before the rest is left to the next run."""
@@ -270,16 +270,28 @@ class _Watch:
             stats = [*self.run.past, *self.crew.stats()]
             work = self.run.meter.read(conn, self.run.slots, phase, since=self.filled_at, stats=stats)
             self.run.report.say(conn, self.run.slots, self.run.meter.last, stats, worked=True)
+            was_filled = self.filled_at is not None
             ended = self._ended(conn, work)
             if ended is not None:
                 return ended
-            if self.run.stop.wait(self._pause_s()):
+            # Whether the queue holds something still is looked at at once.
+            just_filled = self.filled_at is not None and not was_filled
+            if not just_filled and self._rest(sum(stat.rows for stat in stats)):
                 return "interrupted"
 
-    def _pause_s(self) -> float:
-        """Until the next look: shorter where the work may be over before."""
-        left_s = 0.0 if self.filled_at is not None else self.run.meter.last.eta_s
-        return _STEP_S if left_s is None else min(_STEP_S, max(_SHORT_STEP_S, left_s))
+    def _rest(self, written: int) -> bool:
+        """Until the next look: not for long once our workers, who had ``written`` so many rows at the last one, have
+        written what was left. True when told to stop."""
+        last = self.run.meter.last
+        all_of_it = written + last.rows_planned - last.rows_done
+        until_s = time.monotonic() + (_STEP_S if self.filled_at is None else _SHORT_STEP_S)
+        while (left_s := until_s - time.monotonic()) > 0:
+            if self.run.stop.wait(min(_SHORT_STEP_S, left_s)):
+                return True
+            now_written = sum(stat.rows for stat in [*self.run.past, *self.crew.stats()])
+            if now_written >= all_of_it > written:
+                return False
+        return False
 
     def _ended(self, conn: Connection, work: Sequence[WorkLeft]) -> str | None:
         if time.monotonic() - self.looked_at_slots > _LOOK_AT_SLOTS_S and self._slots_changed(conn):

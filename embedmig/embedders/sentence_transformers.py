@@ -15,14 +15,16 @@ from embedmig.embedders.quiet import quiet_libraries
 from embedmig.errors import UnsupportedError, UsageError
 from embedmig.types import Floats
 
-_BATCH_SIZE = 64
+_BATCH_SIZES = {"static": 1024, "cpu": 32, "other": 64}
+"""A table is looked up fastest in large batches; a transformer's layers should stay in the processor's cache."""
 _NO_LIMIT = 10**9
 """Tokenizers without a limit say 10**30."""
 
 
 class SentenceTransformersEmbedder:
     """Options: ``path`` (a directory) or ``package`` (an installed package that carries a model); ``device``
-    (``auto``: cuda if there is one), ``dtype`` (``auto``: bfloat16 on cuda, else float32), ``batch_size`` (64).
+    (``auto``: cuda if there is one), ``dtype`` (``auto``: bfloat16 on cuda, else float32), ``batch_size`` (32 on a CPU,
+    64 elsewhere, 1,024 for a static model).
 
     Code that a model brings along is never run. Prompts go through the library, which knows the models whose pooling
     leaves them out. Several threads may call it: they take turns.
@@ -39,13 +41,14 @@ class SentenceTransformersEmbedder:
         """Raises UsageError when the options, the directory or the library are not there."""
         known = ("path", "package", "device", "dtype", "batch_size")
         refuse_unknown_options("sentence-transformers", options, known=known)
-        self._batch_size = _read_batch_size(options)
+        batch_size = _read_batch_size(options)
         folder = find_model_folder(options)
         _require_library()
         with quiet_libraries():
             self._model = _open_model(folder, options.get("device", "auto"), options.get("dtype", "auto"))
             _lower_limit(self._model, max_tokens)
         self.max_tokens: int | None = _read_limit(self._model)
+        self._batch_size = batch_size or _best_batch_size(self._model)
         self.compute_type: str = f"{self._model.device.type}/{_dtype_name(self._model)}"
         self._prompts = document_prompt, query_prompt
         self._computing, self._counting = threading.Lock(), threading.Lock()
@@ -82,11 +85,19 @@ def _require_library() -> None:
         )
 
 
-def _read_batch_size(options: Mapping[str, Any]) -> int:
-    value = options.get("batch_size", _BATCH_SIZE)
+def _read_batch_size(options: Mapping[str, Any]) -> int | None:
+    if "batch_size" not in options:
+        return None
+    value = options["batch_size"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(f"sentence-transformers: batch_size is a whole number from 1 on, not {value!r}")
     return value
+
+
+def _best_batch_size(model: Any) -> int:
+    if _is_bare_tokenizer(model.tokenizer):
+        return _BATCH_SIZES["static"]
+    return _BATCH_SIZES.get(model.device.type, _BATCH_SIZES["other"])
 
 
 def _open_model(folder: Path, device: str, dtype: str) -> Any:
