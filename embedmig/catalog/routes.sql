@@ -5,12 +5,6 @@ SELECT %(group)s, last_value FROM embedmig.first_epoch ON CONFLICT DO NOTHING;
 -- name: find_route
 SELECT * FROM embedmig.route WHERE group_name = %(group)s;
 
--- name: begin_shadow
--- One message, and so one way there and back: what follows in the transaction sees what this epoch was read from.
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL statement_timeout = {timeout};
-SELECT epoch FROM embedmig.route WHERE group_name = {group};
-
 -- name: set_share
 -- Every change of the share is a new epoch: searches planned for the old one find no row in it.
 -- The hold counts from the last rise, and lowering the share does not start it anew.

@@ -17,7 +17,7 @@ from embedmig.catalog.adapters import QUERIES as ADAPTERS
 from embedmig.catalog.models import get_fingerprint
 from embedmig.catalog.routes import QUERIES as ROUTES
 from embedmig.catalog.serving import Serving
-from embedmig.db import Connection
+from embedmig.db import Connection, Queries
 from embedmig.db.connection import register_vector_types
 from embedmig.errors import ProviderError
 from embedmig.search.adapted import OpenAdapters
@@ -33,6 +33,8 @@ from embedmig.types import Embedding, Model, ModelState, Slot
 
 if TYPE_CHECKING:
     from embedmig.adapters import StoredAdapter
+
+QUERIES = Queries(__package__, "shadow.sql")
 
 _AS_SHADOW = Pin(value="shadow", variable="shadow")
 """A shadow statement names its slot, as a pinned one does."""
@@ -191,8 +193,8 @@ class _Asking:
         """The rows, and the time they took. Epoch and rows come from one snapshot."""
         conn = self._connection()
         group = view.serving.collection.group
-        begin = ROUTES.fill(
-            "begin_shadow", {"timeout": sql.Literal(int(self._timeout_s * 1000)), "group": sql.Literal(group)}
+        begin = QUERIES.fill(
+            "begin", {"timeout": sql.Literal(int(self._timeout_s * 1000)), "group": sql.Literal(group)}
         )
         try:
             with conn.cursor(row_factory=tuple_row) as cursor:
