@@ -270,13 +270,12 @@ class _Watch:
             stats = [*self.run.past, *self.crew.stats()]
             work = self.run.meter.read(conn, self.run.slots, phase, since=self.filled_at, stats=stats)
             self.run.report.say(conn, self.run.slots, self.run.meter.last, stats, worked=True)
-            was_filled = self.filled_at is not None
+            filled_before = self.filled_at
             ended = self._ended(conn, work)
             if ended is not None:
                 return ended
-            # Whether the queue holds something still is looked at at once.
-            just_filled = self.filled_at is not None and not was_filled
-            if not just_filled and self._rest(sum(stat.rows for stat in stats)):
+            # Once all is filled, whether the queue still holds something is looked at without a rest.
+            if self.filled_at == filled_before and self._rest(sum(stat.rows for stat in stats)):
                 return "interrupted"
 
     def _rest(self, written: int) -> bool:

@@ -9,7 +9,7 @@ CREATE TEMP TABLE IF NOT EXISTS {stage} (
 -- Compare-and-set: only where the row still has the text that was read and the vector that was seen. SKIP LOCKED: a row
 -- that a user holds is left alone, so that we neither wait for users nor deadlock with them; settling queues it.
 WITH held AS MATERIALIZED (
-    SELECT {keys_of_d}, k.embedmig_vector, k.embedmig_hash, k.embedmig_action
+    SELECT {keys_of_d}, k.embedmig_vector, k.embedmig_hash
       FROM {stage} AS k JOIN {table} AS d ON {d_is_k}
      WHERE {seen} IS NOT DISTINCT FROM k.embedmig_seen
        AND CASE k.embedmig_action WHEN 'w' THEN {wants} AND {text_hash} = k.embedmig_hash
@@ -20,7 +20,7 @@ UPDATE {table} AS d SET {assignments} FROM held WHERE {d_is_held};
 -- name: write_unrecorded
 -- The same into a slot without a hash column, where nothing could tell later what was left out: queued again at once.
 WITH held AS MATERIALIZED (
-    SELECT {keys_of_d}, k.embedmig_vector, k.embedmig_hash, k.embedmig_action
+    SELECT {keys_of_d}, k.embedmig_vector, k.embedmig_hash
       FROM {stage} AS k JOIN {table} AS d ON {d_is_k}
      WHERE {seen} IS NOT DISTINCT FROM k.embedmig_seen
        AND CASE k.embedmig_action WHEN 'w' THEN {wants} AND {text_hash} = k.embedmig_hash

@@ -187,7 +187,7 @@ class SearcherBase:
     ) -> list[Hit]:
         """What is shown of what was found, noted."""
         shown, serving = hits[: request.k], search_plan.view.serving
-        may_be_bridged = bool(serving.bridged) and search_plan.choice.slot.id in serving.bridged
+        may_be_bridged = search_plan.choice.slot.id in serving.bridged
         self._notes.answered(request, search_plan, shown, embed_s, statement_s, may_be_bridged=may_be_bridged)
         if may_be_bridged and self._finder is not None:
             self._finder.note(serving.collection, search_plan.slot, shown)

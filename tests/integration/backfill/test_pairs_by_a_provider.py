@@ -39,6 +39,13 @@ def register(conn: Connection, server: EmbeddingServer) -> Model:
     return model
 
 
+def register_limited(conn: Connection, server: EmbeddingServer) -> Model:
+    """With a limit that is counted and never reached."""
+    model = register(conn, server)
+    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    return model
+
+
 def fit(db: Database, **options: Any) -> Any:
     return commands.adapter_fit(db, "docs", to="api@1", kind="procrustes", **options)
 
@@ -47,17 +54,13 @@ def test_the_bill_is_counted_and_the_limits_are_kept(
     db: Database, conn: Connection, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("EMBEDMIG_CACHE_DIR", str(tmp_path))
-    model = register(conn, server)
-    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    register_limited(conn, server)
     told: list[Any] = []
     fitted = fit(db, on_plan=told.append)
     assert fitted.adapter is not None
     assert fitted.tokens > 0
     assert told[0].cost > 0
-    booked = conn.execute(
-        "SELECT count(*) AS n FROM embedmig.rate_limit WHERE requests_free_at > now() - interval '1 hour'"
-    ).fetchone()
-    assert booked == {"n": 1}
+    assert is_booked(conn)
     # What is kept on disk is not asked of the provider again.
     before = len(server.texts_received())
     assert fit(db).plan.kept == ROWS
@@ -68,8 +71,7 @@ def test_candidates_that_are_compared_keep_to_the_limits_too(
     db: Database, conn: Connection, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("EMBEDMIG_CACHE_DIR", str(tmp_path))
-    model = register(conn, server)
-    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    register_limited(conn, server)
     assert not is_booked(conn)
     assert commands.compare(db, "docs", ["api@1"], queries=["one", "two"], sample=100).rows == 100
     assert is_booked(conn)
@@ -78,8 +80,7 @@ def test_candidates_that_are_compared_keep_to_the_limits_too(
 def test_queries_that_validation_embeds_keep_to_the_limits_too(
     db: Database, conn: Connection, server: EmbeddingServer, tmp_path: Any
 ) -> None:
-    model = register(conn, server)
-    set_limits(conn, model, RateLimits(requests_per_minute=100_000))
+    model = register_limited(conn, server)
     assert not is_booked(conn)
     assert embed_queries(db, model, ["one", "two"], cache_dir=tmp_path).asked == 2
     assert is_booked(conn)
